@@ -150,4 +150,7 @@ type Diagnosis struct {
 	Conflicts []Conflict  `json:"conflicts"`
 	Gaps      []Gap       `json:"gaps"`
 	Notices   []Gap       `json:"notices,omitempty"` // not read and not asked for: other network namespaces, files of unknown kind
+
+	verdicts map[string]verdict // by rule
+	wants    []Want             // of all findings, for Changes
 }

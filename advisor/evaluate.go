@@ -1,0 +1,375 @@
+package advisor
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Options choose what a run judges and how it counts.
+type Options struct {
+	Host   Host
+	Only   []string // rule IDs with * for a part; empty: all
+	Skip   []string // likewise; wins over Only
+	FailOn Severity // the gate; 0: nothing fails
+	Gaps   []Gap    // what the collectors could not read
+	Lang   string   // "zh" for the rules' Chinese texts where they have them; else English
+}
+
+// Evaluate judges facts. It is pure: the same facts and options give the same Diagnosis.
+func (s *RuleSet) Evaluate(facts *Facts, o Options) *Diagnosis {
+	run := &run{set: s, facts: facts, options: o, diagnosis: &Diagnosis{Host: o.Host, verdicts: map[string]verdict{}}}
+	if kernel := facts.Scalar("kernel.version"); kernel.State == StateKnown {
+		copy(run.kernel[:], kernel.Value.tuple)
+	}
+	for _, r := range s.Rules {
+		if !chosen(r.ID, o) {
+			run.diagnosis.Summary.Skipped++
+			continue
+		}
+		run.judge(r)
+	}
+	run.supersede()
+	run.explain()
+	for _, c := range run.candidates {
+		run.diagnosis.Findings = append(run.diagnosis.Findings, c.Finding)
+	}
+	run.diagnosis.Conflicts = run.conflicts()
+	run.diagnosis.finish(o)
+	return run.diagnosis
+}
+
+func chosen(id string, o Options) bool {
+	match := func(pattern string) bool { return matchGlob(pattern, id) }
+	return (len(o.Only) == 0 || slices.ContainsFunc(o.Only, match)) && !slices.ContainsFunc(o.Skip, match)
+}
+
+// run is one evaluation.
+type run struct {
+	set        *RuleSet
+	facts      *Facts
+	options    Options
+	kernel     Version
+	candidates []*candidate
+	diagnosis  *Diagnosis
+}
+
+// candidate is a finding with what is needed to compare it with others.
+type candidate struct {
+	Finding
+	rule  *Rule
+	row   Row      // the subject's; no cells for the host
+	keys  []string // kernel parameters that decided it
+	wants []Want
+}
+
+// judge evaluates one rule on each of its subjects.
+func (r *run) judge(rule *Rule) {
+	t := Table{Rows: []Row{{}}}
+	if rule.Table != "" {
+		t = r.facts.Table(rule.Table)
+	}
+	got := quiet
+	if t.Absent != "" {
+		got = notApplicable
+	}
+	var needs []need
+	decided := false
+	for i, row := range t.Rows {
+		f := &frame{facts: r.facts, catalogue: r.set.Catalogue, kernel: r.kernel, backports: Backports(r.options.Host.Kernel)}
+		if rule.Table != "" {
+			f.rows = []Row{row}
+		}
+		switch res := rule.decide(f); {
+		case res.isTrue():
+			got = firing
+			r.candidates = append(r.candidates, r.candidate(rule, f, row, i))
+		case res.state == StateUnknown:
+			needs = append(needs, res.needs...)
+		case res.state == StateKnown:
+			decided = true
+		case !decided && got != firing:
+			got = notApplicable
+		}
+	}
+	if decided {
+		got = max(got, quiet)
+	}
+	if t.Unknown != "" {
+		needs = append(needs, need{rule.Table, t.Unknown})
+	}
+	if len(needs) > 0 {
+		got = max(got, undecidable)
+		r.diagnosis.Unknown = append(r.diagnosis.Unknown, undecided(rule.ID, needs))
+	}
+	r.diagnosis.verdicts[rule.ID] = got
+}
+
+// verdict of a rule over all its subjects; the weightiest counts.
+type verdict uint8
+
+const (
+	notApplicable verdict = iota + 1
+	quiet
+	undecidable
+	firing
+)
+
+// undecided folds the missing readings of a rule into one entry.
+func undecided(id string, needs []need) Undecided {
+	u := Undecided{Rule: id}
+	whys := map[string]bool{}
+	for _, n := range needs {
+		if !slices.Contains(u.Needs, n.what) {
+			u.Needs = append(u.Needs, n.what)
+		}
+		whys[n.why] = true
+	}
+	slices.Sort(u.Needs)
+	u.Why = strings.Join(slices.Sorted(maps.Keys(whys)), "; ")
+	return u
+}
+
+// decide is true where the rule fires: `applies` and then each condition, as Kleene's and.
+func (rule *Rule) decide(f *frame) result {
+	if rule.applies != nil {
+		if r := rule.applies.eval(f); r.isFalse() {
+			return absentResult()
+		} else if r.state != StateKnown {
+			return r
+		}
+	}
+	all := knownResult(Bool(true))
+	for _, cond := range rule.when {
+		r := cond.eval(f)
+		if r.isFalse() {
+			return r
+		}
+		all = weaker(all, r)
+	}
+	return all
+}
+
+// pick returns the first entry whose condition holds. A condition that cannot be decided does not hold: the severity and
+// the confidence never rise on a guess.
+func pick[T any](f *frame, list []grade[T]) T {
+	for _, g := range list {
+		if g.when == nil {
+			return g.is
+		}
+		mark := len(f.trace)
+		if g.when.eval(f).isTrue() {
+			return g.is
+		}
+		f.trace = f.trace[:mark]
+	}
+	var none T
+	return none
+}
+
+func (r *run) candidate(rule *Rule, f *frame, row Row, index int) *candidate {
+	c := &candidate{rule: rule, row: row}
+	c.Rule, c.Title, c.Remedy = rule.ID, rule.Title, rule.Remedy
+	c.Severity, c.Confidence = pick(f, rule.severity), pick(f, rule.confidence)
+	if c.Confidence < ConfidenceHigh {
+		c.Severity = min(c.Severity, SeverityWarning)
+	}
+	text := rule.text
+	if r.options.Lang == "zh" && rule.zh.says != nil {
+		text = rule.zh
+		c.Title = rule.Zh.Title
+	}
+	c.Subject = r.subject(rule.Table, row, index)
+	c.Message = text.says.render(f)
+	c.Do, c.Dont = renderAll(text.do, f), renderAll(text.dont, f)
+	c.Evidence = distinct(f.trace)
+	c.keys = r.keysOf(c)
+	c.Docs = "docs/rules/" + rule.ID + ".md"
+	r.propose(c, f)
+	return c
+}
+
+// subject names a row by its table's key columns.
+func (r *run) subject(table string, row Row, index int) Subject {
+	if table == "" {
+		return Subject{}
+	}
+	var parts []string
+	for _, column := range r.set.Vocabulary.Tables[table].Key {
+		if fact, ok := row.Cells[column]; ok && fact.State == StateKnown {
+			parts = append(parts, fact.Value.String())
+		}
+	}
+	if len(parts) == 0 {
+		parts = append(parts, fmt.Sprint(index+1))
+	}
+	return Subject{Table: table, Key: strings.Join(parts, " ")}
+}
+
+// distinct drops repeated readings, keeping the first.
+func distinct(trace []Evidence) []Evidence {
+	out := []Evidence{}
+	for _, e := range trace {
+		if !slices.ContainsFunc(out, func(o Evidence) bool { return o.What == e.What && o.Origin == e.Origin }) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// keysOf lists the kernel parameters that a finding is about: those of the subject's row, else those read.
+func (r *run) keysOf(c *candidate) []string {
+	if key, ok := c.row.Cells["key"]; ok && key.State == StateKnown {
+		return []string{key.Value.text}
+	}
+	var keys []string
+	for _, e := range c.Evidence {
+		if _, ok := r.set.Catalogue.chunks[e.What]; ok {
+			keys = append(keys, e.What)
+		}
+	}
+	return keys
+}
+
+// supersede drops the findings of general rules on a kernel parameter that a special rule has judged: one mistake makes one finding.
+func (r *run) supersede() {
+	covered := func(general *candidate) bool {
+		return slices.ContainsFunc(r.candidates, func(special *candidate) bool {
+			return special != general && slices.ContainsFunc(special.rule.Supersedes, func(p string) bool { return matchGlob(p, general.Rule) }) &&
+				slices.ContainsFunc(general.keys, func(k string) bool { return slices.Contains(special.keys, k) })
+		})
+	}
+	var kept []*candidate
+	for _, c := range r.candidates {
+		if !covered(c) {
+			kept = append(kept, c)
+		}
+	}
+	for _, c := range r.candidates { // a rule that loses all its findings is quiet
+		stays := slices.ContainsFunc(kept, func(k *candidate) bool { return k.Rule == c.Rule })
+		if !stays && r.diagnosis.verdicts[c.Rule] == firing {
+			r.diagnosis.verdicts[c.Rule] = quiet
+		}
+	}
+	r.candidates = kept
+}
+
+// explain marks symptoms with their cause. When both directions are declared the first by ID wins.
+func (r *run) explain() {
+	for _, symptom := range r.candidates {
+		for _, cause := range r.candidates {
+			if cause != symptom && cause.ExplainedBy == nil &&
+				slices.ContainsFunc(cause.rule.Explains, func(p string) bool { return matchGlob(p, symptom.Rule) }) && r.sameThing(cause, symptom) {
+				id := cause.Rule
+				symptom.ExplainedBy = &id
+				break
+			}
+		}
+	}
+}
+
+// sameThing reports whether two findings are about one thing: the host, the same row, or rows joined by a column.
+func (r *run) sameThing(a, b *candidate) bool {
+	if a.Subject.Table == "" || b.Subject.Table == "" || a.Subject == b.Subject {
+		return true
+	}
+	joins := r.set.Vocabulary.Tables[b.Subject.Table].Joins
+	for _, column := range r.set.Vocabulary.Tables[a.Subject.Table].Joins {
+		x, y := a.row.Cells[column], b.row.Cells[column]
+		if slices.Contains(joins, column) && x.State == StateKnown && y.State == StateKnown && x.Value.Equal(y.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// finish sorts, counts and decides.
+func (d *Diagnosis) finish(o Options) {
+	d.sort()
+	sum := &d.Summary
+	sum.FailOn, sum.Verdict = "never", VerdictPass
+	if o.FailOn != 0 {
+		sum.FailOn = o.FailOn.String()
+	}
+	for _, f := range d.Findings {
+		switch {
+		case f.Waived != nil:
+			sum.Waived++
+			continue
+		case f.Severity == SeverityError:
+			sum.Error++
+		case f.Severity == SeverityWarning:
+			sum.Warning++
+		default:
+			sum.Info++
+		}
+		if o.FailOn != 0 && f.Severity >= o.FailOn {
+			sum.Verdict = VerdictFail
+		}
+	}
+	for _, v := range d.verdicts {
+		switch v {
+		case notApplicable:
+			sum.NotApplicable++
+		case quiet:
+			sum.Quiet++
+		}
+	}
+	sum.Unknown = len(d.Unknown)
+	for _, gap := range o.Gaps {
+		if gap.Notice {
+			d.Notices = append(d.Notices, gap)
+			continue
+		}
+		d.Gaps = append(d.Gaps, gap)
+		sum.Verdict = VerdictIncomplete
+	}
+}
+
+// sort puts findings worst first, and each symptom after the worst cause that explains it.
+func (d *Diagnosis) sort() {
+	byRank := func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), strings.Compare(a.Rule, b.Rule),
+			strings.Compare(a.Where().Path, b.Where().Path), cmp.Compare(a.Where().Line, b.Where().Line),
+			strings.Compare(a.Subject.Key, b.Subject.Key), strings.Compare(a.Message, b.Message))
+	}
+	slices.SortStableFunc(d.Findings, byRank)
+	var ordered, symptoms []Finding
+	for _, f := range d.Findings {
+		if f.ExplainedBy == nil {
+			ordered = append(ordered, f)
+		} else {
+			symptoms = append(symptoms, f)
+		}
+	}
+	for _, s := range slices.Backward(symptoms) {
+		i := slices.IndexFunc(ordered, func(f Finding) bool { return f.Rule == *s.ExplainedBy })
+		ordered = slices.Insert(ordered, i+1, s)
+	}
+	d.Findings = ordered
+}
+
+// Merge folds the diagnoses of several independent inputs (files linted alone) into one. A rule counts by its weightiest
+// verdict: firing, unknown, quiet, not applicable.
+func Merge(parts []*Diagnosis, o Options) *Diagnosis {
+	out := &Diagnosis{Host: o.Host, verdicts: map[string]verdict{}}
+	unknown := map[string]Undecided{}
+	for _, p := range parts {
+		out.Findings = append(out.Findings, p.Findings...)
+		out.Conflicts = append(out.Conflicts, p.Conflicts...)
+		out.Summary.Skipped = p.Summary.Skipped
+		for _, u := range p.Unknown {
+			unknown[u.Rule] = u
+		}
+		for id, v := range p.verdicts {
+			out.verdicts[id] = max(out.verdicts[id], v)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(unknown)) {
+		out.Unknown = append(out.Unknown, unknown[id])
+	}
+	out.finish(o)
+	return out
+}

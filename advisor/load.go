@@ -1,0 +1,204 @@
+package advisor
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// RuleSet is a loaded rule set with its vocabulary and catalogue. It is read-only and safe for concurrent use.
+type RuleSet struct {
+	Rules      []*Rule // sorted by ID
+	Vocabulary *Vocabulary
+	Catalogue  *Catalogue
+}
+
+// Load reads the base rule set (rules.FS: facts.yaml, sysctls.yaml and AREA/SLUG.yaml) and then further directories of
+// rules. The same ID twice is an error unless the later says `replaces: true`. All faults come back together as LoadErrors.
+func Load(base fs.FS, more ...fs.FS) (*RuleSet, error) {
+	var errs LoadErrors
+	facts, err := fs.ReadFile(base, "facts.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("the base rule set has no vocabulary: %w", err)
+	}
+	parameters, err := fs.ReadFile(base, "sysctls.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("the base rule set has no catalogue: %w", err)
+	}
+	s := &RuleSet{Vocabulary: loadVocabulary("facts.yaml", facts, &errs)}
+	sc := scope{vocabulary: s.Vocabulary}
+	s.Catalogue = loadCatalogue("sysctls.yaml", parameters, &sc)
+	sc.catalogue = s.Catalogue
+	byID := map[string]*Rule{}
+	for i, dir := range append([]fs.FS{base}, more...) {
+		s.loadDir(dir, i > 0, sc, byID, &errs)
+	}
+	for _, r := range byID {
+		s.Rules = append(s.Rules, r)
+	}
+	slices.SortFunc(s.Rules, func(a, b *Rule) int { return strings.Compare(a.ID, b.ID) })
+	if len(errs) == 0 { // a rule that failed to load is no unknown rule
+		s.checkReferences(&errs)
+	}
+	if err := errs.sorted(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// IsRuleFile reports whether a path inside a rule directory is a rule: AREA/SLUG.yaml, not a test.
+func IsRuleFile(name string) bool {
+	return strings.Count(name, "/") == 1 && path.Ext(name) == ".yaml" && !strings.HasSuffix(name, "_test.yaml")
+}
+
+func (s *RuleSet) loadDir(dir fs.FS, named bool, sc scope, byID map[string]*Rule, errs *LoadErrors) {
+	prefix := ""
+	if d, ok := dir.(interface{ Name() string }); ok && named {
+		prefix = d.Name() + "/"
+	}
+	found := 0
+	err := fs.WalkDir(dir, ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			*errs = append(*errs, LoadError{Path: prefix + name, Message: "cannot be read: " + err.Error()})
+			return nil
+		}
+		if !IsRuleFile(name) || e.IsDir() {
+			return nil
+		}
+		found++
+		data, err := readRegular(dir, name, e)
+		if err != nil {
+			*errs = append(*errs, LoadError{Path: prefix + name, Message: err.Error()})
+			return nil
+		}
+		r := decodeRule(strings.TrimSuffix(name, ".yaml"), prefix+name, data, sc, errs)
+		if r == nil {
+			return nil
+		}
+		if old, twice := byID[r.ID]; twice && !r.Replaces {
+			*errs = append(*errs, LoadError{Path: r.Path, Message: fmt.Sprintf(
+				"rule %s exists already (%s): say `replaces: true` if this one is to take its place", r.ID, old.Path)})
+			return nil
+		}
+		byID[r.ID] = r
+		return nil
+	})
+	if err == nil && found == 0 && named {
+		*errs = append(*errs, LoadError{Path: strings.TrimSuffix(prefix, "/"), Message: "holds no rule: want AREA/SLUG.yaml"})
+	}
+}
+
+// readRegular refuses what a user's directory may hold beside files: reading a FIFO would never end.
+func readRegular(dir fs.FS, name string, e fs.DirEntry) ([]byte, error) {
+	info, err := fs.Stat(dir, name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("is no regular file")
+	case info.Size() > maxYAML:
+		return nil, fmt.Errorf("is %d bytes long; the limit is %d", info.Size(), maxYAML)
+	}
+	return fs.ReadFile(dir, name)
+}
+
+// checkReferences finds rules named in explains and supersedes that do not exist.
+func (s *RuleSet) checkReferences(errs *LoadErrors) {
+	ids := s.IDs()
+	for _, r := range s.Rules {
+		for _, name := range slices.Concat(r.Explains, r.Supersedes) {
+			if !slices.ContainsFunc(ids, func(id string) bool { return matchGlob(name, id) }) {
+				*errs = append(*errs, LoadError{Path: r.Path, Message: fmt.Sprintf("names a rule %q that does not exist%s", name, didYouMean(name, ids))})
+			}
+		}
+	}
+}
+
+// IDs returns the IDs of all rules, sorted.
+func (s *RuleSet) IDs() []string {
+	ids := make([]string, len(s.Rules))
+	for i, r := range s.Rules {
+		ids[i] = r.ID
+	}
+	return ids
+}
+
+// Rule returns the rule of that ID, nil if there is none.
+func (s *RuleSet) Rule(id string) *Rule {
+	i, ok := slices.BinarySearchFunc(s.Rules, id, func(r *Rule, id string) int { return strings.Compare(r.ID, id) })
+	if !ok {
+		return nil
+	}
+	return s.Rules[i]
+}
+
+// parseParam reads a parameter's value: an integer, "30s" or "5m" for a duration, else text. The fault, if any, is returned.
+func parseParam(n *yaml.Node) (Value, string) {
+	if n.Kind != yaml.ScalarNode {
+		return Value{}, "a parameter is an integer, a duration such as 30s, or a text"
+	}
+	if v, err := strconv.ParseInt(n.Value, 10, 64); err == nil && n.Tag == "!!int" {
+		return Int(v), ""
+	}
+	if d, err := time.ParseDuration(n.Value); err == nil {
+		return Duration(d), ""
+	}
+	if n.Tag == "!!str" {
+		return Text(n.Value), ""
+	}
+	return Value{}, "a parameter is an integer, a duration such as 30s, or a text"
+}
+
+// typeOf is the expression type of a value.
+func typeOf(v Value) Type {
+	switch v.Kind() {
+	case KindInt:
+		return TypeInteger
+	case KindText:
+		return TypeText
+	case KindBool:
+		return TypeBoolean
+	case KindTuple:
+		return TypeTuple
+	case KindPorts:
+		return TypePorts
+	case KindDuration:
+		return TypeDuration
+	case KindUnlimited:
+		return TypeLimit
+	}
+	return 0
+}
+
+// matchGlob matches a pattern in which * stands for any characters, none and slashes included.
+func matchGlob(pattern, name string) bool { return wildcard(pattern, name, 0) }
+
+// wildcard is matchGlob where * stands for at least so many characters. It takes linear time.
+func wildcard(pattern, name string, least int) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == name
+	}
+	rest, ok := strings.CutPrefix(name, parts[0])
+	if !ok {
+		return false
+	}
+	last := len(parts) - 1
+	for _, part := range parts[1:last] {
+		if len(rest) < least {
+			return false
+		}
+		i := strings.Index(rest[least:], part)
+		if i < 0 {
+			return false
+		}
+		rest = rest[least+i+len(part):]
+	}
+	return len(rest) >= least+len(parts[last]) && strings.HasSuffix(rest, parts[last])
+}

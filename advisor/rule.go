@@ -1,0 +1,319 @@
+package advisor
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Rule is one piece of knowledge: pure data, as its file says it. It never holds a result.
+type Rule struct {
+	ID         string // path under the rule directory without suffix: unsafe/tcp-sack-off
+	Path       string // file that it was read from
+	Title      string
+	Since      string // version of the rule set that brought it
+	Remedy     Remedy
+	Table      string // table of its `each`; empty: the host is the subject
+	Why        string // why it matters, for the documentation
+	Unless     string // when the finding may be ignored
+	Refs       []string
+	Explains   []string // rules whose finding on the same thing is a symptom of this one's
+	Supersedes []string // rules, with * for a part, that stay silent on a kernel parameter which this one has judged
+	Params     []Param
+	Conditions []string // source of `when`, for the documentation
+	Severities []Severity
+	Wants      []string // settings that it may propose to change, for the documentation
+	Replaces   bool
+	Zh         *Translation // nil: no Chinese text
+
+	applies    *code
+	when       []*code
+	severity   []grade[Severity]
+	confidence []grade[Confidence]
+	text       texts
+	zh         texts
+	wants      []want
+}
+
+// Param is a threshold of a rule, which a user's configuration may override.
+type Param struct {
+	Name  string
+	Value Value // integer, text or duration
+	Why   string
+}
+
+// Translation is the prose of a rule in another language.
+type Translation struct{ Title, Why string }
+
+// texts is what a finding says, with the placeholders compiled.
+type texts struct {
+	says *template
+	do   []*template
+	dont []*template
+}
+
+// grade is one entry of a severity or confidence list: the first whose condition holds counts.
+type grade[T any] struct {
+	is   T
+	when *code // nil: always
+}
+
+// want is a setting and a constraint on it.
+type want struct {
+	setting *template
+	op      WantOp
+	value   *code // nil for OpRemove
+	safety  Safety
+	when    *code // nil: always
+	note    *template
+}
+
+// WantOp is the kind of constraint. The zero WantOp is invalid.
+type WantOp uint8
+
+// The constraints.
+const (
+	OpAtLeast WantOp = iota + 1
+	OpAtMost
+	OpExactly
+	OpOneOf
+	OpInclude // set union, for port lists
+	OpRemove
+)
+
+var wantOps = map[string]WantOp{
+	"at_least": OpAtLeast, "at_most": OpAtMost, "exactly": OpExactly, "one_of": OpOneOf, "include": OpInclude, "remove": OpRemove,
+}
+
+var (
+	severityNames = map[string]Severity{"info": SeverityInfo, "warning": SeverityWarning, "error": SeverityError}
+	remedyNames   = map[string]Remedy{"kernel": RemedyKernel, "service": RemedyService, "application": RemedyApplication}
+	safetyNames   = map[string]Safety{"manual": SafetyManual, "review": SafetyReview, "safe": SafetySafe}
+	eachForm      = regexp.MustCompile(`^([a-z][a-z0-9_]*) in ([a-z][a-z0-9_]*)$`)
+	idForm        = regexp.MustCompile(`^[a-z][a-z0-9-]*/[a-z0-9][a-z0-9-]*$`)
+)
+
+// ruleDecoder turns one rule file into a Rule.
+type ruleDecoder struct {
+	*doc
+	scope
+	rule Rule
+	seen map[string]bool
+}
+
+func decodeRule(id, file string, data []byte, base scope, errs *LoadErrors) *Rule {
+	r := &ruleDecoder{doc: &doc{path: file, errs: errs}, scope: base, seen: map[string]bool{}}
+	r.rule = Rule{ID: id, Path: file}
+	before := len(*errs)
+	if !idForm.MatchString(id) {
+		r.fail(nil, "a rule's file is AREA/SLUG.yaml in lower case with hyphens; %q is not", id)
+	}
+	top := r.parse(data)
+	if top == nil {
+		return nil
+	}
+	r.declarations(top)
+	r.fields(top, "a rule", r.ruleFields())
+	r.required(top)
+	if len(*errs) > before {
+		return nil
+	}
+	return &r.rule
+}
+
+// declarations reads what expressions depend on, wherever it stands in the file: each and params.
+func (r *ruleDecoder) declarations(top *yaml.Node) {
+	r.params = map[string]Param{}
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		v := unalias(top.Content[i+1])
+		switch top.Content[i].Value {
+		case "each":
+			m := eachForm.FindStringSubmatch(v.Value)
+			if m == nil {
+				r.fail(v, "each reads NAME in TABLE, such as: listener in listeners")
+				continue
+			}
+			if _, ok := r.vocabulary.Tables[m[2]]; !ok {
+				var names []string
+				for name := range r.vocabulary.Tables {
+					names = append(names, name)
+				}
+				r.fail(v, "unknown table %q%s", m[2], didYouMean(m[2], names))
+				continue
+			}
+			r.rowName, r.rowTable, r.rule.Table = m[1], m[2], m[2]
+		case "params":
+			r.mapping(v, "params", func(name string, k, n *yaml.Node) {
+				p := r.param(name, n)
+				r.params[name] = p
+				r.rule.Params = append(r.rule.Params, p)
+			})
+		}
+	}
+}
+
+func (r *ruleDecoder) param(name string, n *yaml.Node) Param {
+	p := Param{Name: name}
+	r.fields(n, "a parameter", map[string]func(*yaml.Node){
+		"value": func(n *yaml.Node) {
+			v, err := parseParam(n)
+			if err != "" {
+				r.fail(n, "%s", err)
+			}
+			p.Value = v
+		},
+		"why": func(n *yaml.Node) { p.Why = r.text(n) },
+	})
+	if p.Value.IsZero() || p.Why == "" {
+		r.fail(n, "parameter %s needs a value and a why", name)
+	}
+	return p
+}
+
+func (r *ruleDecoder) ruleFields() map[string]func(*yaml.Node) {
+	prose := func(to *string) func(*yaml.Node) {
+		return func(n *yaml.Node) { *to = strings.TrimSpace(r.text(n)) }
+	}
+	list := func(to *[]string) func(*yaml.Node) { return func(n *yaml.Node) { *to = r.texts(n) } }
+	fields := map[string]func(*yaml.Node){
+		"title": prose(&r.rule.Title), "since": prose(&r.rule.Since), "why": prose(&r.rule.Why), "unless": prose(&r.rule.Unless),
+		"refs": list(&r.rule.Refs), "explains": list(&r.rule.Explains), "supersedes": list(&r.rule.Supersedes),
+		"remedy":     func(n *yaml.Node) { r.rule.Remedy = oneOf(r.doc, n, remedyNames) },
+		"replaces":   func(n *yaml.Node) { r.rule.Replaces = r.boolean(n) },
+		"each":       func(*yaml.Node) {}, // read before
+		"params":     func(*yaml.Node) {}, // read before
+		"applies":    func(n *yaml.Node) { r.rule.applies = r.expression(n, TypeBoolean) },
+		"severity":   func(n *yaml.Node) { r.rule.severity = grades(r, n, severityNames) },
+		"confidence": func(n *yaml.Node) { r.rule.confidence = grades(r, n, confidenceNames) },
+		"when": func(n *yaml.Node) {
+			for _, item := range r.items(n) {
+				r.rule.when = append(r.rule.when, r.expression(item, TypeBoolean))
+				r.rule.Conditions = append(r.rule.Conditions, item.Value)
+			}
+		},
+		"says": func(n *yaml.Node) { r.rule.text.says = r.template(n) },
+		"do":   func(n *yaml.Node) { r.rule.text.do = r.templates(n) },
+		"dont": func(n *yaml.Node) { r.rule.text.dont = r.templates(n) },
+		"want": func(n *yaml.Node) {
+			if n.Kind != yaml.SequenceNode {
+				r.fail(n, "want is a list")
+				return
+			}
+			for _, item := range r.items(n) {
+				r.want(item)
+			}
+		},
+		"zh": r.translation,
+	}
+	for name, decode := range fields {
+		fields[name] = func(n *yaml.Node) { r.seen[name] = true; decode(n) }
+	}
+	return fields
+}
+
+func (r *ruleDecoder) required(top *yaml.Node) {
+	for _, name := range []string{"title", "severity", "confidence", "remedy", "since", "when", "says", "why", "unless", "refs"} {
+		if !r.seen[name] {
+			r.fail(top, "a rule needs the field %q", name)
+		}
+	}
+	for _, g := range r.rule.severity {
+		r.rule.Severities = append(r.rule.Severities, g.is)
+	}
+	slices.Sort(r.rule.Severities)
+	r.rule.Severities = slices.Compact(r.rule.Severities)
+}
+
+func (r *ruleDecoder) translation(n *yaml.Node) {
+	r.rule.Zh = &Translation{}
+	r.fields(n, "zh", map[string]func(*yaml.Node){
+		"title": func(n *yaml.Node) { r.rule.Zh.Title = r.text(n) },
+		"why":   func(n *yaml.Node) { r.rule.Zh.Why = r.text(n) },
+		"says":  func(n *yaml.Node) { r.rule.zh.says = r.template(n) },
+		"do":    func(n *yaml.Node) { r.rule.zh.do = r.templates(n) },
+		"dont":  func(n *yaml.Node) { r.rule.zh.dont = r.templates(n) },
+	})
+}
+
+// grades decodes a scalar, or a list of {is, when} whose last has no condition or leaves the rule silent.
+func grades[T any](r *ruleDecoder, n *yaml.Node, names map[string]T) []grade[T] {
+	if n.Kind == yaml.ScalarNode {
+		return []grade[T]{{is: oneOf(r.doc, n, names)}}
+	}
+	var out []grade[T]
+	for _, item := range r.items(n) {
+		var g grade[T]
+		r.fields(item, "an entry", map[string]func(*yaml.Node){
+			"is":   func(n *yaml.Node) { g.is = oneOf(r.doc, n, names) },
+			"when": func(n *yaml.Node) { g.when = r.expression(n, TypeBoolean) },
+		})
+		out = append(out, g)
+	}
+	if len(out) == 0 || out[len(out)-1].when != nil {
+		r.fail(n, "the last entry must have no condition: it is what holds otherwise")
+	}
+	return out
+}
+
+// expression compiles an expression and places its faults in the file.
+func (r *ruleDecoder) expression(n *yaml.Node, want Type) *code {
+	src := r.text(n)
+	c, err := r.compile(src, want)
+	if err != nil {
+		r.failInside(n, err.offset, "%s", err.message)
+		return nil
+	}
+	return c
+}
+
+// failInside reports a fault at a rune offset of a scalar. In block scalars the line is right and the column approximate.
+func (r *ruleDecoder) failInside(n *yaml.Node, offset int, format string, args ...any) {
+	at := *n
+	switch n.Style {
+	case yaml.LiteralStyle, yaml.FoldedStyle:
+		before := string([]rune(n.Value)[:min(offset, len([]rune(n.Value)))])
+		at.Line += 1 + strings.Count(before, "\n")
+	case yaml.SingleQuotedStyle, yaml.DoubleQuotedStyle:
+		at.Column += 1 + offset
+	default:
+		at.Column += offset
+	}
+	r.fail(&at, format, args...)
+}
+
+func (r *ruleDecoder) want(n *yaml.Node) {
+	var w want
+	fields := map[string]func(*yaml.Node){
+		"setting": func(n *yaml.Node) {
+			w.setting = r.template(n)
+			r.rule.Wants = append(r.rule.Wants, n.Value)
+		},
+		"safety": func(n *yaml.Node) { w.safety = oneOf(r.doc, n, safetyNames) },
+		"when":   func(n *yaml.Node) { w.when = r.expression(n, TypeBoolean) },
+		"note":   func(n *yaml.Node) { w.note = r.template(n) },
+	}
+	for name, op := range wantOps {
+		fields[name] = func(n *yaml.Node) {
+			if w.op != 0 {
+				r.fail(n, "one want has one constraint")
+			}
+			w.op = op
+			if op == OpRemove {
+				r.boolean(n)
+				return
+			}
+			w.value = r.expression(n, 0)
+		}
+	}
+	r.fields(n, "a want", fields)
+	if w.setting == nil || w.op == 0 || w.safety == 0 {
+		r.fail(n, "a want needs setting, safety and one of at_least, at_most, exactly, one_of, include, remove")
+		return
+	}
+	if r.rule.Remedy == RemedyApplication && strings.HasPrefix(w.setting.source, "sysctl:") {
+		r.fail(n, "no kernel setting helps where the remedy is the application")
+	}
+	r.rule.wants = append(r.rule.wants, w)
+}
