@@ -3,6 +3,7 @@ package advisor
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -15,7 +16,9 @@ type Options struct {
 	Skip   []string // likewise; wins over Only
 	FailOn Severity // the gate; 0: nothing fails
 	Gaps   []Gap    // what the collectors could not read
-	Lang   string   // "zh" for the rules' Chinese texts where they have them; else English
+	// AllowGaps keeps gaps from making the verdict incomplete.
+	AllowGaps bool
+	Lang      string // "zh" for the rules' Chinese texts where they have them; else English
 }
 
 // Evaluate judges facts. It is pure: the same facts and options give the same Diagnosis.
@@ -37,12 +40,12 @@ func (s *RuleSet) Evaluate(facts *Facts, o Options) *Diagnosis {
 		run.diagnosis.Findings = append(run.diagnosis.Findings, c.Finding)
 	}
 	run.diagnosis.Conflicts = run.conflicts()
-	run.diagnosis.finish(o)
+	run.diagnosis.Finish(o)
 	return run.diagnosis
 }
 
 func chosen(id string, o Options) bool {
-	match := func(pattern string) bool { return matchGlob(pattern, id) }
+	match := func(pattern string) bool { return MatchID(pattern, id) }
 	return (len(o.Only) == 0 || slices.ContainsFunc(o.Only, match)) && !slices.ContainsFunc(o.Skip, match)
 }
 
@@ -237,7 +240,7 @@ func (r *run) keysOf(c *candidate) []string {
 func (r *run) supersede() {
 	covered := func(general *candidate) bool {
 		return slices.ContainsFunc(r.candidates, func(special *candidate) bool {
-			return special != general && slices.ContainsFunc(special.rule.Supersedes, func(p string) bool { return matchGlob(p, general.Rule) }) &&
+			return special != general && slices.ContainsFunc(special.rule.Supersedes, func(p string) bool { return MatchID(p, general.Rule) }) &&
 				slices.ContainsFunc(general.keys, func(k string) bool { return slices.Contains(special.keys, k) })
 		})
 	}
@@ -261,7 +264,7 @@ func (r *run) explain() {
 	for _, symptom := range r.candidates {
 		for _, cause := range r.candidates {
 			if cause != symptom && cause.ExplainedBy == nil &&
-				slices.ContainsFunc(cause.rule.Explains, func(p string) bool { return matchGlob(p, symptom.Rule) }) && r.sameThing(cause, symptom) {
+				slices.ContainsFunc(cause.rule.Explains, func(p string) bool { return MatchID(p, symptom.Rule) }) && r.sameThing(cause, symptom) {
 				id := cause.Rule
 				symptom.ExplainedBy = &id
 				break
@@ -285,8 +288,9 @@ func (r *run) sameThing(a, b *candidate) bool {
 	return false
 }
 
-// finish sorts, counts and decides.
-func (d *Diagnosis) finish(o Options) {
+// Finish sorts, counts and decides, for the host, the gate and the gaps of the options.
+func (d *Diagnosis) Finish(o Options) {
+	d.Host = o.Host
 	d.sort()
 	sum := &d.Summary
 	sum.FailOn, sum.Verdict = "never", VerdictPass
@@ -324,7 +328,9 @@ func (d *Diagnosis) finish(o Options) {
 			continue
 		}
 		d.Gaps = append(d.Gaps, gap)
-		sum.Verdict = VerdictIncomplete
+		if !o.AllowGaps {
+			sum.Verdict = VerdictIncomplete
+		}
 	}
 }
 
@@ -352,13 +358,14 @@ func (d *Diagnosis) sort() {
 }
 
 // Merge folds the diagnoses of several independent inputs (files linted alone) into one. A rule counts by its weightiest
-// verdict: firing, unknown, quiet, not applicable.
-func Merge(parts []*Diagnosis, o Options) *Diagnosis {
-	out := &Diagnosis{Host: o.Host, verdicts: map[string]verdict{}}
+// verdict: firing, unknown, quiet, not applicable. Finish completes the result.
+func Merge(parts iter.Seq[*Diagnosis]) *Diagnosis {
+	out := &Diagnosis{verdicts: map[string]verdict{}}
 	unknown := map[string]Undecided{}
-	for _, p := range parts {
+	for p := range parts {
 		out.Findings = append(out.Findings, p.Findings...)
 		out.Conflicts = append(out.Conflicts, p.Conflicts...)
+		out.wants = append(out.wants, p.wants...)
 		out.Summary.Skipped = p.Summary.Skipped
 		for _, u := range p.Unknown {
 			unknown[u.Rule] = u
@@ -370,6 +377,5 @@ func Merge(parts []*Diagnosis, o Options) *Diagnosis {
 	for _, id := range slices.Sorted(maps.Keys(unknown)) {
 		out.Unknown = append(out.Unknown, unknown[id])
 	}
-	out.finish(o)
 	return out
 }

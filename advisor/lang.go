@@ -194,7 +194,7 @@ func (c *compiler) member(n *ast.MemberNode) (evalFunc, Type) {
 			return scalarAccess(name), term.Type
 		}
 		if isName {
-			return c.fail(n, "unknown name %q%s", name, didYouMean(name, c.names()))
+			return c.fail(leftmost(n), "unknown name %q%s", name, didYouMean(name, c.names()))
 		}
 	}
 	if base, ok := n.Node.(*ast.IdentifierNode); ok && c.vocabulary.Families[base.Value].Name != "" {
@@ -216,6 +216,17 @@ func dotted(n ast.Node) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// leftmost is where a chain of members starts: expr places a member at its dot.
+func leftmost(n ast.Node) ast.Node {
+	for {
+		m, ok := n.(*ast.MemberNode)
+		if !ok {
+			return n
+		}
+		n = m.Node
+	}
 }
 
 func (c *compiler) column(n ast.Node, depth int, column string) (evalFunc, Type) {

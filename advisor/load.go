@@ -113,7 +113,7 @@ func (s *RuleSet) checkReferences(errs *LoadErrors) {
 	ids := s.IDs()
 	for _, r := range s.Rules {
 		for _, name := range slices.Concat(r.Explains, r.Supersedes) {
-			if !slices.ContainsFunc(ids, func(id string) bool { return matchGlob(name, id) }) {
+			if !slices.ContainsFunc(ids, func(id string) bool { return MatchID(name, id) }) {
 				*errs = append(*errs, LoadError{Path: r.Path, Message: fmt.Sprintf("names a rule %q that does not exist%s", name, didYouMean(name, ids))})
 			}
 		}
@@ -176,10 +176,10 @@ func typeOf(v Value) Type {
 	return 0
 }
 
-// matchGlob matches a pattern in which * stands for any characters, none and slashes included.
-func matchGlob(pattern, name string) bool { return wildcard(pattern, name, 0) }
+// MatchID matches a pattern in which * stands for any characters, none and slashes included.
+func MatchID(pattern, name string) bool { return wildcard(pattern, name, 0) }
 
-// wildcard is matchGlob where * stands for at least so many characters. It takes linear time.
+// wildcard is MatchID where * stands for at least so many characters. It takes linear time.
 func wildcard(pattern, name string, least int) bool {
 	parts := strings.Split(pattern, "*")
 	if len(parts) == 1 {

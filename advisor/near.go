@@ -7,7 +7,7 @@ import "slices"
 func Nearest(name string, candidates []string) string {
 	best, bestDistance := "", min(2, len(name)/3)+1
 	for _, c := range candidates {
-		if d := editDistance(name, c, bestDistance); d < bestDistance || d == bestDistance && best != "" && c < best {
+		if d := editDistance(name, c, bestDistance+1); d < bestDistance || d == bestDistance && best != "" && c < best {
 			best, bestDistance = c, d
 		}
 	}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tcpadvise/tcpadvise/advisor"
+	"github.com/tcpadvise/tcpadvise/advisor/host"
+	"github.com/tcpadvise/tcpadvise/advisor/report"
+	"github.com/tcpadvise/tcpadvise/rules"
+)
+
+// input is what the commands that read a host or files have in common.
+type input struct {
+	root, capture, kernel, as string
+	rules                     []string
+	only, skip                []string
+	allowGaps                 bool
+}
+
+func (in *input) register(f *pflag.FlagSet) {
+	f.StringVar(&in.root, "root", "", "judge the host whose files lie under `DIR`: a mounted image, a container's root")
+	f.StringVar(&in.capture, "capture", "", "judge the host recorded in `FILE` by 'tcpadvise capture'")
+	f.StringVar(&in.kernel, "kernel", "", "judge for this kernel `VERSION` (default: the host's; for files alone the newest known)")
+	f.StringVar(&in.as, "as", "", "`TYPE` of FILE operands: "+strings.Join(host.FileTypes(), ", ")+" (default: by path, then content)")
+	f.StringArrayVar(&in.rules, "rules", nil, "add the rules in `DIR`; repeatable")
+	f.StringArrayVar(&in.only, "only", nil, "judge only the rules whose ID matches `GLOB`; repeatable")
+	f.StringArrayVar(&in.skip, "skip", nil, "leave out the rules whose ID matches `GLOB`; repeatable")
+	f.BoolVar(&in.allowGaps, "allow-gaps", false, "do not exit 3 where an input that was asked for could not be read")
+}
+
+// verify finds contradictions among the flags before anything is read.
+func (in *input) verify(operands []string) error {
+	if len(operands) > 0 && (in.root != "" || in.capture != "") {
+		return errors.New("FILE operands are judged alone: drop --root and --capture, or drop the operands")
+	}
+	if in.root != "" && in.capture != "" {
+		return errors.New("--root and --capture exclude each other")
+	}
+	if in.as != "" && !slices.Contains(host.FileTypes(), in.as) {
+		return fmt.Errorf("--as takes %s, not %q", strings.Join(host.FileTypes(), ", "), in.as)
+	}
+	if in.kernel != "" {
+		if _, err := advisor.ParseVersion(in.kernel); err != nil {
+			return fmt.Errorf("--kernel: %w", err)
+		}
+	}
+	return nil
+}
+
+// verifyGlobs finds patterns that choose no rule: a misspelt --skip would gate on what its author meant to leave out.
+func verifyGlobs(set *advisor.RuleSet, flag string, globs []string) error {
+	for _, glob := range globs {
+		if !slices.ContainsFunc(set.IDs(), func(id string) bool { return advisor.MatchID(glob, id) }) {
+			hint := "; 'tcpadvise rules list' names them all"
+			if near := advisor.Nearest(glob, set.IDs()); near != "" {
+				hint = fmt.Sprintf(", did you mean %q?", near)
+			}
+			return fmt.Errorf("%s %s matches no rule%s", flag, glob, hint)
+		}
+	}
+	return nil
+}
+
+// checkFlags are those of check beside the input's.
+type checkFlags struct {
+	input
+	outputs     outputs
+	failOn      string
+	minSeverity string
+	quiet       bool
+}
+
+func (a *app) checkCommand() *cobra.Command {
+	var flags checkFlags
+	cmd := &cobra.Command{
+		Use:   "check [FILE|DIR|-...]",
+		Short: "Judge this host, or lint configuration files",
+		Long: `check judges this host, live. With FILE operands it lints just these (- is standard input, a directory is searched), each
+file alone, and needs no host.
+
+Exit codes: 0 judged, nothing at or above --fail-on; 1 at least one such finding; 2 wrong usage or a bad rule set, nothing was
+judged; 3 an input that was asked for could not be read, what could be judged is printed all the same.`,
+		Example: `  tcpadvise check
+  tcpadvise check --only 'time-wait/*' --format json
+  tcpadvise check --kernel 4.18 roles/tuning/files/sysctl.conf
+  tcpadvise check --format text --format json -o report.json
+  ssh host cat /etc/sysctl.conf | tcpadvise check --as sysctl -`,
+		RunE: func(cmd *cobra.Command, operands []string) error {
+			return a.check(cmd.Context(), &flags, operands)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	flags.register(f)
+	f.StringVar(&flags.failOn, "fail-on", "warning", "exit 1 at findings of this severity or worse: error, warning, info or never")
+	f.StringVar(&flags.minSeverity, "min-severity", "info", "show findings of this severity or worse; the gate is not changed")
+	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print findings and the verdict only")
+	flags.outputs.register(f)
+	return cmd
+}
+
+func (a *app) check(ctx context.Context, flags *checkFlags, operands []string) error {
+	if err := flags.verify(operands); err != nil {
+		return err
+	}
+	set, err := loadRules(flags.rules)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(verifyGlobs(set, "--only", flags.only), verifyGlobs(set, "--skip", flags.skip)); err != nil {
+		return err
+	}
+	options := advisor.Options{Only: flags.only, Skip: flags.skip, AllowGaps: flags.allowGaps, Lang: a.lang}
+	if flags.failOn != "never" {
+		if options.FailOn, err = advisor.ParseSeverity(flags.failOn); err != nil {
+			return fmt.Errorf("--fail-on: %w, or never", err)
+		}
+	}
+	show := report.Options{Quiet: flags.quiet, Tool: version, RulesVersion: rules.Version, Lang: a.lang}
+	if show.MinSeverity, err = advisor.ParseSeverity(flags.minSeverity); err != nil {
+		return fmt.Errorf("--min-severity: %w", err)
+	}
+	if err := flags.outputs.verify(); err != nil {
+		return err
+	}
+	d, err := a.diagnose(ctx, &flags.input, operands, set, options)
+	if err != nil {
+		return err
+	}
+	a.code = exitCode(d.Summary.Verdict)
+	return flags.outputs.write(a, d, show)
+}
+
+func exitCode(v advisor.Verdict) int {
+	switch v {
+	case advisor.VerdictPass:
+		return exitPass
+	case advisor.VerdictFail:
+		return exitFail
+	}
+	return exitIncomplete
+}
+
+// diagnose reads the host, or each file, and judges it.
+func (a *app) diagnose(ctx context.Context, in *input, operands []string, set *advisor.RuleSet, o advisor.Options) (*advisor.Diagnosis, error) {
+	if len(operands) > 0 {
+		return a.diagnoseFiles(ctx, in, operands, set, o), nil
+	}
+	h, err := host.Open(host.Options{Root: in.root, Capture: in.capture, Kernel: in.kernel, Catalogue: set.Catalogue})
+	if err != nil {
+		return nil, incomplete(err)
+	}
+	facts, identity, gaps := h.Facts(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, incomplete(fmt.Errorf("interrupted: %w", err))
+	}
+	o.Host, o.Gaps = identity, gaps
+	return set.Evaluate(facts, o), nil
+}
+
+// diagnoseFiles judges each file alone: they need not belong to one host.
+func (a *app) diagnoseFiles(ctx context.Context, in *input, operands []string, set *advisor.RuleSet, o advisor.Options) *advisor.Diagnosis {
+	files := host.OpenFiles(operands, a.stdin, host.FileOptions{As: in.as, Kernel: in.kernel, Catalogue: set.Catalogue})
+	o.Host = files.Host()
+	var parts iter.Seq[*advisor.Diagnosis] = func(yield func(*advisor.Diagnosis) bool) {
+		for facts := range files.Facts(ctx) {
+			if !yield(set.Evaluate(facts, advisor.Options{Host: o.Host, Only: o.Only, Skip: o.Skip, Lang: o.Lang})) {
+				return
+			}
+		}
+	}
+	merged := advisor.Merge(parts)
+	o.Gaps = files.Gaps()
+	merged.Finish(o)
+	return merged
+}
+
+func (a *app) captureCommand() *cobra.Command {
+	var root, kernel, output string
+	cmd := &cobra.Command{
+		Use:   "capture -o FILE",
+		Short: "Record all that check reads into one archive, for check --capture",
+		Long: `capture runs the collectors of check and records what they read: files, kernel answers, and what could not be read. The archive has
+mode 0600; secrets are masked. 'tcpadvise check --capture FILE' judges it anywhere, with the result that check had here.`,
+		Example: `  tcpadvise capture -o web1.tcpadvise
+  tcpadvise check --capture web1.tcpadvise`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.capture(cmd.Context(), root, kernel, output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "archive to write")
+	cmd.Flags().StringVar(&root, "root", "", "record the host whose files lie under `DIR`")
+	return cmd
+}
+
+func (a *app) capture(ctx context.Context, root, kernel, output string) error {
+	if output == "" {
+		return errors.New("capture needs -o FILE")
+	}
+	set, err := loadRules(nil)
+	if err != nil {
+		return err
+	}
+	h, err := host.Open(host.Options{
+		Root: root, Kernel: kernel, Catalogue: set.Catalogue, Record: output, Tool: version, Now: time.Now(),
+	})
+	if err != nil {
+		return incomplete(err)
+	}
+	_, _, gaps := h.Facts(ctx)
+	if err := ctx.Err(); err != nil {
+		h.Abort()
+		return incomplete(fmt.Errorf("interrupted, nothing was written: %w", err))
+	}
+	if err := h.Close(); err != nil {
+		return incomplete(err)
+	}
+	for _, gap := range gaps {
+		fmt.Fprintf(a.stderr, "tcpadvise: not recorded: %s: %s\n", gap.Source, gap.Why)
+	}
+	_, err = fmt.Fprintf(a.stdout, "wrote %s; judge it with: tcpadvise check --capture %s\n", output, output)
+	return err
+}
