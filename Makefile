@@ -1,0 +1,33 @@
+# The commands of the README and of CI. GOTOOLCHAIN=local: no toolchain is fetched behind anyone's back.
+export GOTOOLCHAIN := local
+GO ?= go
+
+.PHONY: test lint bench fuzz generate build test-deps
+
+# test passes all tests on a fresh machine; on Debian and Ubuntu it installs what they need.
+test: test-deps
+	$(GO) vet ./...
+	$(GO) test ./...
+
+test-deps:
+	sh tools/test-deps.sh
+
+lint:
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o tcpadvise ./cmd/tcpadvise
+
+generate:
+	$(GO) generate ./...
+
+# bench prints ratios against named yardsticks, medians of interleaved pairs: this kind of machine is noisy, ratios are not.
+bench: build
+	$(GO) run ./tools/bench ./tcpadvise
+
+fuzz:
+	for target in $$($(GO) list -f '{{.ImportPath}}' ./... ); do \
+		for name in $$($(GO) test -list '^Fuzz' $$target | grep '^Fuzz'); do \
+			$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime 20s $$target || exit 1; \
+		done; \
+	done

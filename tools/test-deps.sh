@@ -1,0 +1,42 @@
+#!/bin/sh
+# What the tests run beside Go: the real loaders and tools that the results are compared with. On Debian and Ubuntu what is
+# missing is installed; elsewhere it is named, with the reason.
+set -eu
+
+missing=""
+packages=""
+need() { # need COMMAND-OR-PATH PACKAGE REASON
+	case "$1" in
+	/*) [ -x "$1" ] && return ;;
+	*) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 && return ;;
+	esac
+	missing="$missing
+  $1 (package $2): $3"
+	packages="$packages $2"
+}
+
+need gcc gcc "the race detector"
+need git git "git apply as an oracle for diffs"
+need ip iproute2 "namespaces of the socket tests"
+need ss iproute2 "oracle for the socket table"
+need patch patch "oracle for diffs"
+need sysctl procps "oracle for sysctl files"
+need unshare util-linux "private network namespaces"
+need mount mount "bind mounts in the loader tests"
+[ -x /usr/lib/systemd/systemd-sysctl ] || need /lib/systemd/systemd-sysctl systemd "oracle for sysctl.d files"
+
+[ -n "$missing" ] || exit 0
+
+if command -v apt-get >/dev/null 2>&1; then
+	run=""
+	[ "$(id -u)" = 0 ] || run="sudo"
+	echo "installing for the tests:$packages"
+	$run apt-get update -qq
+	# shellcheck disable=SC2086 # a list of words
+	DEBIAN_FRONTEND=noninteractive $run apt-get install -y -qq --no-install-recommends $packages >/dev/null
+	exit 0
+fi
+
+echo "the tests need what this machine lacks:$missing" >&2
+echo "install it with the system's package manager and run 'make test' again" >&2
+exit 1
