@@ -3,7 +3,7 @@ package advisor
 import (
 	"bytes"
 	"fmt"
-	"maps"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -18,6 +18,7 @@ type Parameter struct {
 	Key           string // dotted: net.ipv4.tcp_tw_reuse
 	Group         string
 	Type          Type // integer, text, tuple or ports
+	Bitmap        bool // a number whose bits are flags; the Type is text
 	Elements      int  // of a tuple: how many numbers the kernel holds
 	Unit          string
 	Values        map[int64]string // meaning of the numbers of a flag or an enumeration
@@ -94,12 +95,6 @@ type Catalogue struct {
 	entries map[string]*Parameter
 }
 
-// chunk is the YAML text of one entry.
-type chunk struct {
-	line int // of its first line in the file, from 1
-	text []byte
-}
-
 // Keys returns the names of all catalogued parameters, sorted.
 func (c *Catalogue) Keys() []string { return c.keys }
 
@@ -125,6 +120,12 @@ func (c *Catalogue) Lookup(key string) (*Parameter, bool) {
 	return p, true
 }
 
+// TypeOf returns a key's type without decoding its whole entry; false where there is none.
+func (c *Catalogue) TypeOf(key string) (Type, bool) {
+	t, ok := parameterTypes[c.chunks[key].field("type")]
+	return t, ok
+}
+
 // Known reports whether a key is catalogued or among the further names that exist.
 func (c *Catalogue) Known(key string) bool {
 	if _, ok := c.chunks[key]; ok {
@@ -144,47 +145,23 @@ func (c *Catalogue) Near(key string) string {
 	return Nearest(key, candidates)
 }
 
-// loadCatalogue splits the file into its entries without decoding them: a run needs few of them, and a start must not pay for all.
+// loadCatalogue takes the file apart without decoding the entries.
 func loadCatalogue(file string, data []byte, s *scope) *Catalogue {
-	c := &Catalogue{path: file, chunks: map[string]chunk{}, entries: map[string]*Parameter{}}
-	line, section := 0, ""
-	var current string
-	for raw := range bytes.Lines(data) {
-		line++
-		name, isKey := topKey(raw)
-		if isKey {
-			section, current = name, name
-			if name == "others" || name == "newest" {
-				current = ""
-			} else {
-				c.chunks[name] = chunk{line: line}
-			}
-		}
-		switch text := strings.TrimSpace(string(raw)); {
-		case section == "newest" && isKey:
-			c.newest, _ = ParseVersion(strings.Trim(strings.TrimSpace(strings.TrimPrefix(text, "newest:")), `"`))
-		case section == "others":
-			if item, ok := strings.CutPrefix(text, "- "); ok {
-				c.others = append(c.others, strings.Trim(strings.TrimSpace(item), `"'`))
-			}
-		case current != "":
-			part := c.chunks[current]
-			part.text = append(part.text, raw...)
-			c.chunks[current] = part
+	c := &Catalogue{path: file, entries: map[string]*Parameter{}}
+	c.keys, c.chunks = chunk{1, data}.split(0)
+	c.newest, _ = ParseVersion(strings.Trim(c.chunks["newest"].field("newest"), `"`)) // checked by Check
+	for line := range bytes.Lines(c.chunks["others"].text) {
+		if item, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("- ")); ok {
+			c.others = append(c.others, strings.Trim(string(item), `"'`))
 		}
 	}
-	c.keys = slices.Sorted(maps.Keys(c.chunks))
+	for _, name := range []string{"newest", "others"} {
+		delete(c.chunks, name)
+		c.keys = slices.DeleteFunc(c.keys, func(key string) bool { return key == name })
+	}
+	slices.Sort(c.keys)
 	c.decode = func(key string, part chunk) (*Parameter, error) { return decodeParameter(file, key, part, s) }
 	return c
-}
-
-// topKey recognises an unindented "name:" line.
-func topKey(line []byte) (string, bool) {
-	if len(line) == 0 || line[0] == ' ' || line[0] == '#' || line[0] == '-' {
-		return "", false
-	}
-	name, _, ok := strings.Cut(string(line), ":")
-	return name, ok
 }
 
 // Check decodes each entry and returns all faults.
@@ -236,7 +213,9 @@ func (d *doc) parameterFields(p *Parameter, s *scope) map[string]func(*yaml.Node
 		"inherits": flag(&p.Inherits), "read_only": flag(&p.ReadOnly), "restart": flag(&p.Restart),
 		"introduced": version(&p.Introduced), "removed": version(&p.Removed),
 		"depends_on": texts(&p.DependsOn), "misconceptions": texts(&p.Misconception), "sources": texts(&p.Sources),
-		"type":     func(n *yaml.Node) { p.Type = oneOf(d, n, parameterTypes) },
+		"type": func(n *yaml.Node) {
+			p.Type, p.Bitmap = oneOf(d, n, parameterTypes), n.Value == "bitmap"
+		},
 		"elements": func(n *yaml.Node) { p.Elements = int(d.integer(n)) },
 		"values":   func(n *yaml.Node) { p.Values = d.meanings(n) },
 		"accepts": func(n *yaml.Node) {
@@ -380,7 +359,8 @@ func (f *frame) formula(elements []evalFunc, t Type) result {
 
 // ParseKernelNumbers reads text as the kernel's integer handlers do (kernel/sysctl.c proc_get_long): numbers in base 10,
 // 0x or 0 for base 16 and 8, an optional minus, separated by blanks. It returns the numbers up to the first thing that is
-// none, and that rest.
+// none, and that rest. What 64 bits without a sign hold but an int64 does not, such as the kernel's own default of
+// kernel.shmmax, becomes the nearest int64.
 func ParseKernelNumbers(text string) (ns []int64, rest string) {
 	for {
 		text = strings.TrimLeft(text, " \t\n")
@@ -406,14 +386,22 @@ func parseKernelNumber(s string) (int64, error) {
 	case len(digits) > 1 && digits[0] == '0':
 		base = 8
 	}
-	n, err := strconv.ParseUint(digits, base, 63)
+	u, err := strconv.ParseUint(digits, base, 64)
+	n := int64(min(u, math.MaxInt64))
 	if negative {
-		return -int64(n), err
+		return -n, err
 	}
-	return int64(n), err
+	return n, err
 }
 
-// Refuses says why the kernel would answer EINVAL to this text; "" where it takes it or where we cannot tell.
+// numeric reports whether the kernel reads numbers for the key and stops behind the last that it wants.
+func (p *Parameter) numeric() bool { return p.Type == TypeInteger || p.Type == TypeTuple || p.Bitmap }
+
+// taken cuts numbers to those that the kernel reads for the key.
+func (p *Parameter) taken(ns []int64) []int64 { return ns[:min(len(ns), max(p.Elements, 1))] }
+
+// Refuses says why the kernel would answer EINVAL to this text; "" where it takes it or where we cannot tell. The zero
+// Version asks only for what no kernel takes.
 func (c *Catalogue) Refuses(key, text string, kernel Version) string {
 	p, ok := c.Lookup(key)
 	if !ok || p.MistakenFor != "" {
@@ -423,25 +411,54 @@ func (c *Catalogue) Refuses(key, text string, kernel Version) string {
 		return "the key is read-only"
 	}
 	if p.Type == TypePorts {
-		if _, err := ParsePorts(text); err != nil {
-			return err.Error()
-		}
-		return ""
+		return refusesPorts(text)
 	}
-	if p.Type != TypeInteger && p.Type != TypeTuple {
-		return p.refusesText(text, kernel)
+	if !p.numeric() {
+		return ""
 	}
 	ns, rest := ParseKernelNumbers(text)
 	switch {
+	case len(ns) == 0 && rest == "":
+		return "there is no value"
 	case len(ns) == 0:
-		return fmt.Sprintf("%q does not start with a number", text)
-	case rest != "" && len(ns) < max(p.Elements, 1):
-		return fmt.Sprintf("%q follows after %d of %d numbers", rest, len(ns), p.Elements)
+		return fmt.Sprintf("%q is not a number as the kernel reads them", word(rest))
+	case rest != "" && len(ns) < p.Elements:
+		return fmt.Sprintf("%q is not a number, and the key takes %d", word(rest), p.Elements)
 	}
-	return p.refusesNumbers(ns[:min(len(ns), max(p.Elements, 1))], kernel)
+	return p.refusesNumbers(p.taken(ns), kernel)
 }
 
-func (p *Parameter) refusesText(string, Version) string { return "" }
+// refusesPorts says why the kernel's handler of port lists (kernel/sysctl.c proc_do_large_bitmap) does not take a text. It
+// is stricter than ParsePorts: it takes no blank, and no comma without a port before it.
+func refusesPorts(text string) string {
+	if strings.ContainsAny(text, " \t") {
+		return "the list of ports holds a blank"
+	}
+	list := strings.TrimSuffix(text, ",")
+	if list == "" && text == "" {
+		return ""
+	}
+	for part := range strings.SplitSeq(list, ",") {
+		low, high, isRange := strings.Cut(part, "-")
+		if !isRange {
+			high = low
+		}
+		l, errLow := parseKernelNumber(low)
+		h, errHigh := parseKernelNumber(high)
+		if errLow != nil || errHigh != nil || l < 0 || h < l || h > 65535 {
+			return fmt.Sprintf("%q is no port or port range", part)
+		}
+	}
+	return ""
+}
+
+// word is the first word of a text.
+func word(text string) string {
+	if end := strings.IndexAny(text, " \t\n"); end >= 0 {
+		return text[:end]
+	}
+	return text
+}
 
 func (p *Parameter) refusesNumbers(ns []int64, kernel Version) string {
 	if p.Key == "net.ipv4.ip_local_port_range" && len(ns) == 2 && ns[0] > ns[1] {
@@ -464,11 +481,12 @@ func (p *Parameter) refusesNumbers(ns []int64, kernel Version) string {
 // Senseless says what is wrong with a text that the kernel takes; "" where nothing is.
 func (c *Catalogue) Senseless(key, text string, kernel Version) string {
 	p, ok := c.Lookup(key)
-	if !ok || p.Type != TypeInteger && p.Type != TypeTuple {
+	if !ok || !p.numeric() || p.MistakenFor != "" || p.ReadOnly {
 		return ""
 	}
 	ns, _ := ParseKernelNumbers(text)
-	if len(ns) == 0 || p.refusesNumbers(ns[:min(len(ns), max(p.Elements, 1))], kernel) != "" {
+	ns = p.taken(ns)
+	if len(ns) == 0 || p.refusesNumbers(ns, kernel) != "" {
 		return ""
 	}
 	if p.Sane != nil {
@@ -478,10 +496,31 @@ func (c *Catalogue) Senseless(key, text string, kernel Version) string {
 			}
 		}
 	}
-	if p.Type == TypeTuple && p.Elements == 3 && len(ns) >= 3 && !slices.IsSorted(ns[:3]) {
-		return "the three numbers are minimum, default and maximum, and these do not rise"
+	if p.Elements == 3 && !slices.IsSorted(ns) {
+		return "the numbers are a least, a middle and a greatest one, and these do not rise"
 	}
 	return ""
+}
+
+// SameValue reports whether the kernel takes both texts for the same value of a key.
+func (c *Catalogue) SameValue(key, a, b string) bool {
+	p, known := c.Lookup(key)
+	if known && p.Type == TypePorts {
+		x, errX := ParsePorts(a)
+		y, errY := ParsePorts(b)
+		if errX == nil && errY == nil {
+			return Ports(x).Equal(Ports(y))
+		}
+	}
+	x, restX := ParseKernelNumbers(a)
+	y, restY := ParseKernelNumbers(b)
+	if known && p.numeric() && len(x) >= max(p.Elements, 1) && len(y) >= max(p.Elements, 1) {
+		return slices.Equal(p.taken(x), p.taken(y))
+	}
+	if restX == "" && restY == "" && (!known || p.numeric()) {
+		return slices.Equal(x, y)
+	}
+	return slices.Equal(strings.Fields(a), strings.Fields(b))
 }
 
 // Describe is the catalogue's file and line of a key, for messages to the set's authors.

@@ -62,7 +62,7 @@ type run struct {
 // candidate is a finding with what is needed to compare it with others.
 type candidate struct {
 	Finding
-	rule  *Rule
+	rule  *Body
 	row   Row      // the subject's; no cells for the host
 	keys  []string // kernel parameters that decided it
 	wants []Want
@@ -85,7 +85,7 @@ func (r *run) judge(rule *Rule) {
 		if rule.Table != "" {
 			f.rows = []Row{row}
 		}
-		switch res := rule.decide(f); {
+		switch res := rule.head().decide(f); {
 		case res.isTrue():
 			got = firing
 			r.candidates = append(r.candidates, r.candidate(rule, f, row, i))
@@ -136,7 +136,10 @@ func undecided(id string, needs []need) Undecided {
 }
 
 // decide is true where the rule fires: `applies` and then each condition, as Kleene's and.
-func (rule *Rule) decide(f *frame) result {
+func (rule *Body) decide(f *frame) result {
+	if rule.fault != nil { // the embedded set is checked whole in the tests, a user's when it is loaded
+		return unknownResult("the rule itself", rule.fault.Error())
+	}
 	if rule.applies != nil {
 		if r := rule.applies.eval(f); r.isFalse() {
 			return absentResult()
@@ -173,16 +176,16 @@ func pick[T any](f *frame, list []grade[T]) T {
 }
 
 func (r *run) candidate(rule *Rule, f *frame, row Row, index int) *candidate {
-	c := &candidate{rule: rule, row: row}
-	c.Rule, c.Title, c.Remedy = rule.ID, rule.Title, rule.Remedy
-	c.Severity, c.Confidence = pick(f, rule.severity), pick(f, rule.confidence)
+	body := rule.Body()
+	c := &candidate{rule: body, row: row}
+	c.Rule, c.Title, c.Remedy = rule.ID, body.Title, body.Remedy
+	c.Severity, c.Confidence = pick(f, body.severity), pick(f, body.confidence)
 	if c.Confidence < ConfidenceHigh {
 		c.Severity = min(c.Severity, SeverityWarning)
 	}
-	text := rule.text
-	if r.options.Lang == "zh" && rule.zh.says != nil {
-		text = rule.zh
-		c.Title = rule.Zh.Title
+	text := body.text
+	if r.options.Lang == "zh" && body.zh.says != nil {
+		text, c.Title = body.zh, body.Zh.Title
 	}
 	c.Subject = r.subject(rule.Table, row, index)
 	c.Message = text.says.render(f)
@@ -200,7 +203,8 @@ func (r *run) subject(table string, row Row, index int) Subject {
 		return Subject{}
 	}
 	var parts []string
-	for _, column := range r.set.Vocabulary.Tables[table].Key {
+	term, _ := r.set.Vocabulary.Table(table)
+	for _, column := range term.Key {
 		if fact, ok := row.Cells[column]; ok && fact.State == StateKnown {
 			parts = append(parts, fact.Value.String())
 		}
@@ -278,10 +282,11 @@ func (r *run) sameThing(a, b *candidate) bool {
 	if a.Subject.Table == "" || b.Subject.Table == "" || a.Subject == b.Subject {
 		return true
 	}
-	joins := r.set.Vocabulary.Tables[b.Subject.Table].Joins
-	for _, column := range r.set.Vocabulary.Tables[a.Subject.Table].Joins {
+	left, _ := r.set.Vocabulary.Table(a.Subject.Table)
+	right, _ := r.set.Vocabulary.Table(b.Subject.Table)
+	for _, column := range left.Joins {
 		x, y := a.row.Cells[column], b.row.Cells[column]
-		if slices.Contains(joins, column) && x.State == StateKnown && y.State == StateKnown && x.Value.Equal(y.Value) {
+		if slices.Contains(right.Joins, column) && x.State == StateKnown && y.State == StateKnown && x.Value.Equal(y.Value) {
 			return true
 		}
 	}

@@ -149,6 +149,12 @@ func (b *Builder) SetTable(name string, t Table) {
 	b.f.tables[name] = t
 }
 
+// Scalar returns a scalar recorded so far, as Facts.Scalar does.
+func (b *Builder) Scalar(key string) Fact { return b.f.Scalar(key) }
+
+// Member returns a member of a family recorded so far, as Facts.Member does.
+func (b *Builder) Member(family, key string) Fact { return b.f.Member(family, key) }
+
 // Facts hands over what was collected; the Builder must not be used afterwards.
 func (b *Builder) Facts() *Facts {
 	f := b.f

@@ -87,6 +87,14 @@ var functions = map[string]function{
 	"text": {[]Type{0}, tText, func(_ *frame, a []Value) result {
 		return knownResult(Text(a[0].String()))
 	}, "text(value): as it would be printed"},
+	"fill": {[]Type{tText, 0}, tText, func(_ *frame, a []Value) result {
+		return knownResult(Text(strings.Replace(a[0].text, "%", a[1].String(), 1)))
+	}, "fill(text, value): the text with the value in place of its first %; nested for more"},
+	"dotted": {[]Type{TypeVersion}, tText, func(_ *frame, a []Value) result {
+		var v Version
+		copy(v[:], a[0].tuple)
+		return knownResult(Text(v.String()))
+	}, "dotted(version): a kernel version as people write it: \"6.12\""},
 	"milliseconds": {[]Type{tInt}, TypeDuration, durationOf(time.Millisecond), "milliseconds(n): a duration"},
 	"seconds":      {[]Type{tInt}, TypeDuration, durationOf(time.Second), "seconds(n): a duration"},
 	"minutes":      {[]Type{tInt}, TypeDuration, durationOf(time.Minute), "minutes(n): a duration"},
@@ -175,14 +183,47 @@ var functions = map[string]function{
 		return knownResult(Int(ns[0]))
 	}, "kernel_number(text): the number that the kernel reads at the start of a text; absent if there is none"},
 	"inline_comment": {[]Type{tText}, tText, func(_ *frame, a []Value) result {
-		return textOrAbsent(inlineComment(a[0].text))
-	}, "inline_comment(text): the # or ; after a blank, or right behind a number, with what follows it; absent if there is none"},
-	"refused": {[]Type{tText, tText}, tText, func(f *frame, a []Value) result {
-		return textOrAbsent(f.catalogue.Refuses(a[0].text, a[1].text, f.kernel))
-	}, "refused(key, text): why the judged kernel answers EINVAL to this text; absent if it takes it, or if we cannot tell"},
-	"senseless": {[]Type{tText, tText}, tText, func(f *frame, a []Value) result {
-		return textOrAbsent(f.catalogue.Senseless(a[0].text, a[1].text, f.kernel))
-	}, "senseless(key, text): what is wrong with a text that the kernel takes; absent if nothing"},
+		_, comment := cutComment(a[0].text)
+		return textOrAbsent(comment)
+	}, "inline_comment(text): the # or ; at the start, after a blank or right behind numbers, with what follows it; absent if there is none"},
+	"without_comment": {[]Type{tText}, tText, func(_ *frame, a []Value) result {
+		value, _ := cutComment(a[0].text)
+		return knownResult(Text(value))
+	}, "without_comment(text): the text before its inline comment and the blanks there; the whole text if it has none"},
+	"refused": {[]Type{tText, tText}, tText, judged((*Catalogue).Refuses),
+		"refused(key, text): why the judged kernel does not take this text; absent if it takes it, or if we cannot tell"},
+	"refused_always": {[]Type{tText, tText}, tText, func(f *frame, a []Value) result {
+		return textOrAbsent(f.catalogue.Refuses(a[0].text, a[1].text, Version{}))
+	}, "refused_always(key, text): why no kernel takes this text, whatever its version; absent if some do"},
+	"refused_by_newest": {[]Type{tText, tText}, tText, func(f *frame, a []Value) result {
+		return textOrAbsent(f.catalogue.Refuses(a[0].text, a[1].text, f.catalogue.Newest()))
+	}, "refused_by_newest(key, text): why the newest kernel that the catalogue knows does not take this text; absent if it takes it"},
+	"senseless": {[]Type{tText, tText}, tText, judged((*Catalogue).Senseless),
+		"senseless(key, text): what is wrong with a text that the kernel takes; absent if nothing"},
+	"same_value": {[]Type{tText, tText, tText}, TypeBoolean, func(f *frame, a []Value) result {
+		return knownResult(Bool(f.catalogue.SameValue(a[0].text, a[1].text, a[2].text)))
+	}, "same_value(key, a, b): the kernel takes both texts for the same: \"1\" and \"01\", \"4096 87380\" with other blanks"},
+	"key_type": {[]Type{tText}, tText, func(f *frame, a []Value) result {
+		p, ok := f.catalogue.Lookup(a[0].text)
+		switch {
+		case !ok:
+			return absentResult()
+		case p.Bitmap:
+			return knownResult(Text("bitmap"))
+		}
+		return knownResult(Text(p.Type.String()))
+	}, "key_type(key): integer, bitmap, tuple, ports or text; absent for a key outside the catalogue"},
+	"key_read_only": {[]Type{tText}, TypeBoolean, func(f *frame, a []Value) result {
+		p, _ := f.catalogue.Lookup(a[0].text)
+		return knownResult(Bool(p.ReadOnly))
+	}, "key_read_only(key): the key can only be read"},
+	"key_value": {[]Type{tText, tText}, 0, func(f *frame, a []Value) result {
+		v, err := f.catalogue.ParseSysctl(a[0].text, a[1].text)
+		if err != nil {
+			return absentResult()
+		}
+		return knownResult(v)
+	}, "key_value(key, text): a text as a value of the key's type, for wants; absent if it is none"},
 }
 
 func durationOf(unit time.Duration) func(*frame, []Value) result {
@@ -202,17 +243,35 @@ func textOrAbsent(s string) result {
 	return knownResult(Text(s))
 }
 
-// inlineComment finds what its author took for a comment at the end of a value.
-func inlineComment(text string) string {
-	for i := 1; i < len(text); i++ {
-		if text[i] != '#' && text[i] != ';' {
-			continue
-		}
-		if before := text[i-1]; before == ' ' || before == '\t' || '0' <= before && before <= '9' {
-			return text[i:]
+// cutComment separates what its author took for a comment at the end of a value: a # or ; at its start, after a blank, or
+// right behind numbers. Elsewhere these may be part of a text (kernel.core_pattern).
+func cutComment(text string) (value, comment string) {
+	numbers := true
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '#' || c == ';':
+			if numbers || text[i-1] == ' ' || text[i-1] == '\t' {
+				return strings.TrimRight(text[:i], " \t"), text[i:]
+			}
+		case c != ' ' && c != '\t' && c != '-' && (c < '0' || c > '9'):
+			numbers = false
 		}
 	}
-	return ""
+	return text, ""
+}
+
+// judged asks the catalogue what the judged kernel makes of a text. Where no kernel was read and the answer hangs on its
+// version, it is unknown.
+func judged(ask func(*Catalogue, string, string, Version) string) func(*frame, []Value) result {
+	return func(f *frame, a []Value) result {
+		if why := ask(f.catalogue, a[0].text, a[1].text, f.kernel); why != "" {
+			return knownResult(Text(why))
+		}
+		if p, _ := f.catalogue.Lookup(a[0].text); f.kernel.IsZero() && len(p.Accepts) > 0 {
+			return unknownResult("kernel.version", "no kernel was read: use --kernel")
+		}
+		return absentResult()
+	}
 }
 
 // versioned asks a catalogue entry about the judged kernel.
@@ -318,7 +377,7 @@ func (c *compiler) quantifier(n ast.Node, name string, args []ast.Node) (evalFun
 		return c.fail(n, "%s takes a table and a predicate", name)
 	}
 	table, ok := args[0].(*ast.IdentifierNode)
-	if !ok || c.vocabulary.Tables[table.Value].Name == "" {
+	if !ok || !c.vocabulary.HasTable(table.Value) {
 		return c.fail(args[0], "%s wants the name of a table", name)
 	}
 	if len(c.tables) >= maxNesting {

@@ -137,17 +137,17 @@ func constant(v Value) evalFunc {
 
 func (c *compiler) identifier(n *ast.IdentifierNode) (evalFunc, Type) {
 	name := n.Value
-	if term, ok := c.vocabulary.Scalars[name]; ok {
-		return scalarAccess(name), term.Type
+	if typ, ok := c.vocabulary.Scalars.Type(name); ok {
+		return scalarAccess(name), typ
 	}
 	switch {
 	case name == "unlimited":
 		return constant(Unlimited()), TypeLimit
 	case name == c.rowName && name != "":
-		return c.fail(n, "%q is a whole row: name a column, such as %s.%s", name, name, c.columns(c.rowTable)[0])
-	case c.vocabulary.Families[name].Name != "":
+		return c.fail(n, "%q is a whole row: name a column, such as %s.%s", name, name, c.vocabulary.Columns(c.rowTable).Names()[0])
+	case c.vocabulary.HasFamily(name):
 		return c.fail(n, "%q is a family: name a member, such as %s[\"...\"]", name, name)
-	case c.vocabulary.Tables[name].Name != "":
+	case c.vocabulary.HasTable(name):
 		return c.fail(n, "%q is a table: use it in any, all, count, sum or each", name)
 	}
 	return c.fail(n, "unknown name %q%s", name, didYouMean(name, c.names()))
@@ -155,16 +155,12 @@ func (c *compiler) identifier(n *ast.IdentifierNode) (evalFunc, Type) {
 
 // names lists what may stand where a value is expected, for "did you mean".
 func (c *compiler) names() []string {
-	names := slices.Concat(slices.Collect(maps.Keys(c.vocabulary.Scalars)), slices.Collect(maps.Keys(c.vocabulary.Families)),
-		slices.Collect(maps.Keys(c.vocabulary.Tables)), slices.Collect(maps.Keys(functions)))
+	names := slices.Concat(c.vocabulary.Scalars.Names(), c.vocabulary.Families.Names(), c.vocabulary.Tables(),
+		slices.Collect(maps.Keys(functions)))
 	if c.rowName != "" {
 		names = append(names, c.rowName)
 	}
 	return names
-}
-
-func (c *compiler) columns(table string) []string {
-	return slices.Sorted(maps.Keys(c.vocabulary.Tables[table].Columns))
 }
 
 // member compiles row.column, family["key"], a.dotted.scalar, params.name and tuple[1].
@@ -185,19 +181,19 @@ func (c *compiler) member(n *ast.MemberNode) (evalFunc, Type) {
 			return c.column(n, 0, property.Value)
 		case base.Value == "params":
 			return c.param(n, property.Value)
-		case c.vocabulary.Families[base.Value].Name != "":
+		case c.vocabulary.HasFamily(base.Value):
 			return c.familyMember(n, base.Value, property.Value)
 		}
 	}
 	if name, ok := dotted(n); ok {
-		if term, ok := c.vocabulary.Scalars[name]; ok {
-			return scalarAccess(name), term.Type
+		if typ, ok := c.vocabulary.Scalars.Type(name); ok {
+			return scalarAccess(name), typ
 		}
 		if isName {
 			return c.fail(leftmost(n), "unknown name %q%s", name, didYouMean(name, c.names()))
 		}
 	}
-	if base, ok := n.Node.(*ast.IdentifierNode); ok && c.vocabulary.Families[base.Value].Name != "" {
+	if base, ok := n.Node.(*ast.IdentifierNode); ok && c.vocabulary.HasFamily(base.Value) {
 		return c.fail(n.Property, "a member of %s must be a constant text", base.Value)
 	}
 	return c.element(n)
@@ -231,12 +227,13 @@ func leftmost(n ast.Node) ast.Node {
 
 func (c *compiler) column(n ast.Node, depth int, column string) (evalFunc, Type) {
 	table := c.tables[depth]
-	term, ok := c.vocabulary.Tables[table].Columns[column]
+	columns := c.vocabulary.Columns(table)
+	typ, ok := columns.Type(column)
 	if !ok {
-		return c.fail(n, "table %s has no column %q%s", table, column, didYouMean(column, c.columns(table)))
+		return c.fail(n, "table %s has no column %q%s", table, column, didYouMean(column, columns.Names()))
 	}
-	what := table + "." + column
-	return func(f *frame) result { return f.cell(depth, column, what, term.NamedBy) }, term.Type
+	what, namedBy := table+"."+column, columns.entries[column].field("named_by")
+	return func(f *frame) result { return f.cell(depth, column, what, namedBy) }, typ
 }
 
 func (c *compiler) param(n ast.Node, name string) (evalFunc, Type) {
@@ -248,13 +245,12 @@ func (c *compiler) param(n ast.Node, name string) (evalFunc, Type) {
 }
 
 func (c *compiler) familyMember(n ast.Node, family, key string) (evalFunc, Type) {
-	typ := c.vocabulary.Families[family].Type
+	typ, _ := c.vocabulary.Families.Type(family)
 	if typ == TypeCatalogue {
-		p, ok := c.catalogue.Lookup(key)
-		if !ok {
+		var ok bool
+		if typ, ok = c.catalogue.TypeOf(key); !ok {
 			return c.fail(n, "the catalogue has no kernel parameter %q%s", key, didYouMean(key, c.catalogue.Keys()))
 		}
-		typ = p.Type
 	}
 	return func(f *frame) result { return f.read(f.facts.Member(family, key), key) }, typ
 }

@@ -32,8 +32,16 @@ tables:
       port: {type: integer, doc: x}
       used: {type: integer, doc: x}
       name: {type: text, doc: x}
-  empty: {doc: x, key: [a], columns: {a: {type: integer, doc: x}}}
-  lost: {doc: x, key: [a], columns: {a: {type: integer, doc: x}}}
+  empty:
+    doc: x
+    key: [a]
+    columns:
+      a: {type: integer, doc: x}
+  lost:
+    doc: x
+    key: [a]
+    columns:
+      a: {type: integer, doc: x}
 `
 
 const testCatalogue = `
@@ -47,11 +55,15 @@ func setWith(t *testing.T, condition, extra string) (*advisor.RuleSet, error) {
 	t.Helper()
 	rule := fmt.Sprintf("title: t\nseverity: warning\nconfidence: certain\nremedy: kernel\nsince: 0.1.0\nwhen:\n  - '%s'\nsays: s\nwhy: w\nunless: u\nrefs: [r]\n%s",
 		strings.ReplaceAll(condition, "'", "''"), extra)
-	return advisor.Load(fstest.MapFS{
+	set, err := advisor.Load(fstest.MapFS{
 		"facts.yaml":   {Data: []byte(testVocabulary)},
 		"sysctls.yaml": {Data: []byte(testCatalogue)},
 		"area/it.yaml": {Data: []byte(rule)},
 	})
+	if err == nil {
+		err = set.Check()
+	}
+	return set, err
 }
 
 func testFacts() *advisor.Facts {

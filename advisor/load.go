@@ -3,6 +3,7 @@ package advisor
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -21,8 +22,8 @@ type RuleSet struct {
 
 // Load reads the base rule set (rules.FS: facts.yaml, sysctls.yaml and AREA/SLUG.yaml) and then further directories of
 // rules. The same ID twice is an error unless the later says `replaces: true`. All faults come back together as LoadErrors.
+// The base is decoded as it is needed, and checked by Check; further directories are decoded and checked at once.
 func Load(base fs.FS, more ...fs.FS) (*RuleSet, error) {
-	var errs LoadErrors
 	facts, err := fs.ReadFile(base, "facts.yaml")
 	if err != nil {
 		return nil, fmt.Errorf("the base rule set has no vocabulary: %w", err)
@@ -31,20 +32,23 @@ func Load(base fs.FS, more ...fs.FS) (*RuleSet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the base rule set has no catalogue: %w", err)
 	}
-	s := &RuleSet{Vocabulary: loadVocabulary("facts.yaml", facts, &errs)}
+	s := &RuleSet{Vocabulary: loadVocabulary("facts.yaml", facts)}
 	sc := scope{vocabulary: s.Vocabulary}
 	s.Catalogue = loadCatalogue("sysctls.yaml", parameters, &sc)
 	sc.catalogue = s.Catalogue
-	byID := map[string]*Rule{}
-	for i, dir := range append([]fs.FS{base}, more...) {
-		s.loadDir(dir, i > 0, sc, byID, &errs)
+	var errs LoadErrors
+	l := loader{scope: sc, rules: map[string]*Rule{}, errs: &errs}
+	l.dir(base, "")
+	for _, dir := range more {
+		name := "rules"
+		if d, ok := dir.(interface{ Name() string }); ok {
+			name = d.Name()
+		}
+		l.dir(dir, name+"/")
 	}
-	for _, r := range byID {
-		s.Rules = append(s.Rules, r)
-	}
-	slices.SortFunc(s.Rules, func(a, b *Rule) int { return strings.Compare(a.ID, b.ID) })
+	s.Rules = slices.SortedFunc(maps.Values(l.rules), func(a, b *Rule) int { return strings.Compare(a.ID, b.ID) })
 	if len(errs) == 0 { // a rule that failed to load is no unknown rule
-		s.checkReferences(&errs)
+		s.checkReferences(l.users, &errs)
 	}
 	if err := errs.sorted(); err != nil {
 		return nil, err
@@ -52,20 +56,51 @@ func Load(base fs.FS, more ...fs.FS) (*RuleSet, error) {
 	return s, nil
 }
 
+// Check decodes all of the rule set and returns all its faults.
+func (s *RuleSet) Check() error {
+	var errs LoadErrors
+	s.Vocabulary.check(&errs)
+	joinLoadErrors(&errs, s.Catalogue.Check())
+	for _, r := range s.Rules {
+		if body := r.Body(); body.fault != nil {
+			joinLoadErrors(&errs, body.fault)
+		} else if r.Table != body.table || r.head().fault != nil { // the short reading must agree with the whole one
+			errs = append(errs, LoadError{Path: r.Path, Message: "write its top-level fields unindented, as KEY: VALUE"})
+		}
+	}
+	s.checkReferences(s.Rules, &errs)
+	return errs.sorted()
+}
+
+// Prepare decodes what judging needs, so that a caller can have that done while the facts are read.
+func (s *RuleSet) Prepare() {
+	for _, r := range s.Rules {
+		r.head()
+	}
+}
+
 // IsRuleFile reports whether a path inside a rule directory is a rule: AREA/SLUG.yaml, not a test.
 func IsRuleFile(name string) bool {
 	return strings.Count(name, "/") == 1 && path.Ext(name) == ".yaml" && !strings.HasSuffix(name, "_test.yaml")
 }
 
-func (s *RuleSet) loadDir(dir fs.FS, named bool, sc scope, byID map[string]*Rule, errs *LoadErrors) {
-	prefix := ""
-	if d, ok := dir.(interface{ Name() string }); ok && named {
-		prefix = d.Name() + "/"
+// loader collects the rules of several directories.
+type loader struct {
+	scope scope
+	rules map[string]*Rule
+	users []*Rule // those of further directories
+	errs  *LoadErrors
+}
+
+// dir reads a directory of rules; prefix is empty for the base set.
+func (l *loader) dir(dir fs.FS, prefix string) {
+	fail := func(name, format string, args ...any) {
+		*l.errs = append(*l.errs, LoadError{Path: prefix + name, Message: fmt.Sprintf(format, args...)})
 	}
 	found := 0
 	err := fs.WalkDir(dir, ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
-			*errs = append(*errs, LoadError{Path: prefix + name, Message: "cannot be read: " + err.Error()})
+			fail(name, "cannot be read: %v", err)
 			return nil
 		}
 		if !IsRuleFile(name) || e.IsDir() {
@@ -74,24 +109,35 @@ func (s *RuleSet) loadDir(dir fs.FS, named bool, sc scope, byID map[string]*Rule
 		found++
 		data, err := readRegular(dir, name, e)
 		if err != nil {
-			*errs = append(*errs, LoadError{Path: prefix + name, Message: err.Error()})
+			fail(name, "%v", err)
 			return nil
 		}
-		r := decodeRule(strings.TrimSuffix(name, ".yaml"), prefix+name, data, sc, errs)
-		if r == nil {
-			return nil
-		}
-		if old, twice := byID[r.ID]; twice && !r.Replaces {
-			*errs = append(*errs, LoadError{Path: r.Path, Message: fmt.Sprintf(
-				"rule %s exists already (%s): say `replaces: true` if this one is to take its place", r.ID, old.Path)})
-			return nil
-		}
-		byID[r.ID] = r
+		l.rule(strings.TrimSuffix(name, ".yaml"), prefix+name, data, prefix != "")
 		return nil
 	})
-	if err == nil && found == 0 && named {
-		*errs = append(*errs, LoadError{Path: strings.TrimSuffix(prefix, "/"), Message: "holds no rule: want AREA/SLUG.yaml"})
+	if err == nil && found == 0 && prefix != "" {
+		fail("", "holds no rule: want AREA/SLUG.yaml")
 	}
+}
+
+func (l *loader) rule(id, file string, data []byte, user bool) {
+	r := newRule(id, file, data, l.scope)
+	if user {
+		body := decodeRule(id, file, data, l.scope, l.errs)
+		if body.fault != nil {
+			return
+		}
+		if old := l.rules[id]; old != nil && !body.replaces {
+			*l.errs = append(*l.errs, LoadError{Path: file, Message: fmt.Sprintf(
+				"rule %s exists already (%s): say `replaces: true` if this one is to take its place", id, old.Path)})
+			return
+		}
+		r.Table = body.table
+		r.head = func() *Body { return body }
+		r.full = r.head
+		l.users = append(l.users, r)
+	}
+	l.rules[id] = r
 }
 
 // readRegular refuses what a user's directory may hold beside files: reading a FIFO would never end.
@@ -109,10 +155,10 @@ func readRegular(dir fs.FS, name string, e fs.DirEntry) ([]byte, error) {
 }
 
 // checkReferences finds rules named in explains and supersedes that do not exist.
-func (s *RuleSet) checkReferences(errs *LoadErrors) {
+func (s *RuleSet) checkReferences(rules []*Rule, errs *LoadErrors) {
 	ids := s.IDs()
-	for _, r := range s.Rules {
-		for _, name := range slices.Concat(r.Explains, r.Supersedes) {
+	for _, r := range rules {
+		for _, name := range slices.Concat(r.Body().Explains, r.Body().Supersedes) {
 			if !slices.ContainsFunc(ids, func(id string) bool { return MatchID(name, id) }) {
 				*errs = append(*errs, LoadError{Path: r.Path, Message: fmt.Sprintf("names a rule %q that does not exist%s", name, didYouMean(name, ids))})
 			}

@@ -4,18 +4,29 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"gopkg.in/yaml.v3"
 )
 
 // Rule is one piece of knowledge: pure data, as its file says it. It never holds a result.
 type Rule struct {
-	ID         string // path under the rule directory without suffix: unsafe/tcp-sack-off
-	Path       string // file that it was read from
+	ID    string // path under the rule directory without suffix: unsafe/tcp-sack-off
+	Path  string // file that it was read from
+	Table string // table of its `each`; empty: the host is the subject
+
+	head func() *Body // what judging needs; decoded at first use
+	full func() *Body
+}
+
+// Body decodes the whole rule, at first use.
+func (r *Rule) Body() *Body { return r.full() }
+
+// Body is what a rule's file says.
+type Body struct {
 	Title      string
 	Since      string // version of the rule set that brought it
 	Remedy     Remedy
-	Table      string // table of its `each`; empty: the host is the subject
 	Why        string // why it matters, for the documentation
 	Unless     string // when the finding may be ignored
 	Refs       []string
@@ -24,10 +35,11 @@ type Rule struct {
 	Params     []Param
 	Conditions []string // source of `when`, for the documentation
 	Severities []Severity
-	Wants      []string // settings that it may propose to change, for the documentation
-	Replaces   bool
+	Wants      []string     // settings that it may propose to change, for the documentation
 	Zh         *Translation // nil: no Chinese text
 
+	table      string
+	replaces   bool
 	applies    *code
 	when       []*code
 	severity   []grade[Severity]
@@ -35,6 +47,7 @@ type Rule struct {
 	text       texts
 	zh         texts
 	wants      []want
+	fault      error // not nil: the file is broken
 }
 
 // Param is a threshold of a rule, which a user's configuration may override.
@@ -95,32 +108,70 @@ var (
 	idForm        = regexp.MustCompile(`^[a-z][a-z0-9-]*/[a-z0-9][a-z0-9-]*$`)
 )
 
-// ruleDecoder turns one rule file into a Rule.
+// headFields are those that decide whether a rule fires, and how badly.
+func headFields() []string {
+	return []string{"each", "params", "applies", "when", "severity", "confidence", "remedy", "explains", "supersedes"}
+}
+
+// newRule prepares a rule whose text is decoded in two steps: what judging needs, and all of it when the rule fires or is
+// explained. Most rules stay quiet, and prose is most of a file.
+func newRule(id, file string, data []byte, base scope) *Rule {
+	_, fields := chunk{1, data}.split(0)
+	r := &Rule{ID: id, Path: file}
+	if m := eachForm.FindStringSubmatch(fields["each"].field("each")); m != nil {
+		r.Table = m[2]
+	}
+	r.head = sync.OnceValue(func() *Body {
+		var head []byte
+		for _, name := range headFields() {
+			head = append(head, fields[name].text...)
+		}
+		var errs LoadErrors
+		d := newRuleDecoder(file, base, &errs)
+		if top := d.parse(head); top != nil {
+			d.decode(top)
+		}
+		d.body.fault = errs.sorted()
+		return &d.body
+	})
+	r.full = sync.OnceValue(func() *Body {
+		var errs LoadErrors
+		return decodeRule(id, file, data, base, &errs)
+	})
+	return r
+}
+
+// ruleDecoder turns one rule file into a Body.
 type ruleDecoder struct {
 	*doc
 	scope
-	rule Rule
+	body Body
 	seen map[string]bool
 }
 
-func decodeRule(id, file string, data []byte, base scope, errs *LoadErrors) *Rule {
-	r := &ruleDecoder{doc: &doc{path: file, errs: errs}, scope: base, seen: map[string]bool{}}
-	r.rule = Rule{ID: id, Path: file}
-	before := len(*errs)
+func newRuleDecoder(file string, base scope, errs *LoadErrors) *ruleDecoder {
+	return &ruleDecoder{doc: &doc{path: file, errs: errs}, scope: base, seen: map[string]bool{}}
+}
+
+func (r *ruleDecoder) decode(top *yaml.Node) {
+	r.declarations(top)
+	r.fields(top, "a rule", r.ruleFields())
+}
+
+// decodeRule decodes a whole file and reports all its faults.
+func decodeRule(id, file string, data []byte, base scope, errs *LoadErrors) *Body {
+	var found LoadErrors
+	r := newRuleDecoder(file, base, &found)
 	if !idForm.MatchString(id) {
 		r.fail(nil, "a rule's file is AREA/SLUG.yaml in lower case with hyphens; %q is not", id)
 	}
-	top := r.parse(data)
-	if top == nil {
-		return nil
+	if top := r.parse(data); top != nil {
+		r.decode(top)
+		r.required(top)
 	}
-	r.declarations(top)
-	r.fields(top, "a rule", r.ruleFields())
-	r.required(top)
-	if len(*errs) > before {
-		return nil
-	}
-	return &r.rule
+	*errs = append(*errs, found...)
+	r.body.fault = found.sorted()
+	return &r.body
 }
 
 // declarations reads what expressions depend on, wherever it stands in the file: each and params.
@@ -135,20 +186,16 @@ func (r *ruleDecoder) declarations(top *yaml.Node) {
 				r.fail(v, "each reads NAME in TABLE, such as: listener in listeners")
 				continue
 			}
-			if _, ok := r.vocabulary.Tables[m[2]]; !ok {
-				var names []string
-				for name := range r.vocabulary.Tables {
-					names = append(names, name)
-				}
-				r.fail(v, "unknown table %q%s", m[2], didYouMean(m[2], names))
+			if !r.vocabulary.HasTable(m[2]) {
+				r.fail(v, "unknown table %q%s", m[2], didYouMean(m[2], r.vocabulary.Tables()))
 				continue
 			}
-			r.rowName, r.rowTable, r.rule.Table = m[1], m[2], m[2]
+			r.rowName, r.rowTable, r.body.table = m[1], m[2], m[2]
 		case "params":
 			r.mapping(v, "params", func(name string, k, n *yaml.Node) {
 				p := r.param(name, n)
 				r.params[name] = p
-				r.rule.Params = append(r.rule.Params, p)
+				r.body.Params = append(r.body.Params, p)
 			})
 		}
 	}
@@ -178,24 +225,24 @@ func (r *ruleDecoder) ruleFields() map[string]func(*yaml.Node) {
 	}
 	list := func(to *[]string) func(*yaml.Node) { return func(n *yaml.Node) { *to = r.texts(n) } }
 	fields := map[string]func(*yaml.Node){
-		"title": prose(&r.rule.Title), "since": prose(&r.rule.Since), "why": prose(&r.rule.Why), "unless": prose(&r.rule.Unless),
-		"refs": list(&r.rule.Refs), "explains": list(&r.rule.Explains), "supersedes": list(&r.rule.Supersedes),
-		"remedy":     func(n *yaml.Node) { r.rule.Remedy = oneOf(r.doc, n, remedyNames) },
-		"replaces":   func(n *yaml.Node) { r.rule.Replaces = r.boolean(n) },
+		"title": prose(&r.body.Title), "since": prose(&r.body.Since), "why": prose(&r.body.Why), "unless": prose(&r.body.Unless),
+		"refs": list(&r.body.Refs), "explains": list(&r.body.Explains), "supersedes": list(&r.body.Supersedes),
+		"remedy":     func(n *yaml.Node) { r.body.Remedy = oneOf(r.doc, n, remedyNames) },
+		"replaces":   func(n *yaml.Node) { r.body.replaces = r.boolean(n) },
 		"each":       func(*yaml.Node) {}, // read before
 		"params":     func(*yaml.Node) {}, // read before
-		"applies":    func(n *yaml.Node) { r.rule.applies = r.expression(n, TypeBoolean) },
-		"severity":   func(n *yaml.Node) { r.rule.severity = grades(r, n, severityNames) },
-		"confidence": func(n *yaml.Node) { r.rule.confidence = grades(r, n, confidenceNames) },
+		"applies":    func(n *yaml.Node) { r.body.applies = r.expression(n, TypeBoolean) },
+		"severity":   func(n *yaml.Node) { r.body.severity = grades(r, n, severityNames) },
+		"confidence": func(n *yaml.Node) { r.body.confidence = grades(r, n, confidenceNames) },
 		"when": func(n *yaml.Node) {
 			for _, item := range r.items(n) {
-				r.rule.when = append(r.rule.when, r.expression(item, TypeBoolean))
-				r.rule.Conditions = append(r.rule.Conditions, item.Value)
+				r.body.when = append(r.body.when, r.expression(item, TypeBoolean))
+				r.body.Conditions = append(r.body.Conditions, item.Value)
 			}
 		},
-		"says": func(n *yaml.Node) { r.rule.text.says = r.template(n) },
-		"do":   func(n *yaml.Node) { r.rule.text.do = r.templates(n) },
-		"dont": func(n *yaml.Node) { r.rule.text.dont = r.templates(n) },
+		"says": func(n *yaml.Node) { r.body.text.says = r.template(n) },
+		"do":   func(n *yaml.Node) { r.body.text.do = r.templates(n) },
+		"dont": func(n *yaml.Node) { r.body.text.dont = r.templates(n) },
 		"want": func(n *yaml.Node) {
 			if n.Kind != yaml.SequenceNode {
 				r.fail(n, "want is a list")
@@ -219,21 +266,21 @@ func (r *ruleDecoder) required(top *yaml.Node) {
 			r.fail(top, "a rule needs the field %q", name)
 		}
 	}
-	for _, g := range r.rule.severity {
-		r.rule.Severities = append(r.rule.Severities, g.is)
+	for _, g := range r.body.severity {
+		r.body.Severities = append(r.body.Severities, g.is)
 	}
-	slices.Sort(r.rule.Severities)
-	r.rule.Severities = slices.Compact(r.rule.Severities)
+	slices.Sort(r.body.Severities)
+	r.body.Severities = slices.Compact(r.body.Severities)
 }
 
 func (r *ruleDecoder) translation(n *yaml.Node) {
-	r.rule.Zh = &Translation{}
+	r.body.Zh = &Translation{}
 	r.fields(n, "zh", map[string]func(*yaml.Node){
-		"title": func(n *yaml.Node) { r.rule.Zh.Title = r.text(n) },
-		"why":   func(n *yaml.Node) { r.rule.Zh.Why = r.text(n) },
-		"says":  func(n *yaml.Node) { r.rule.zh.says = r.template(n) },
-		"do":    func(n *yaml.Node) { r.rule.zh.do = r.templates(n) },
-		"dont":  func(n *yaml.Node) { r.rule.zh.dont = r.templates(n) },
+		"title": func(n *yaml.Node) { r.body.Zh.Title = r.text(n) },
+		"why":   func(n *yaml.Node) { r.body.Zh.Why = r.text(n) },
+		"says":  func(n *yaml.Node) { r.body.zh.says = r.template(n) },
+		"do":    func(n *yaml.Node) { r.body.zh.do = r.templates(n) },
+		"dont":  func(n *yaml.Node) { r.body.zh.dont = r.templates(n) },
 	})
 }
 
@@ -288,7 +335,7 @@ func (r *ruleDecoder) want(n *yaml.Node) {
 	fields := map[string]func(*yaml.Node){
 		"setting": func(n *yaml.Node) {
 			w.setting = r.template(n)
-			r.rule.Wants = append(r.rule.Wants, n.Value)
+			r.body.Wants = append(r.body.Wants, n.Value)
 		},
 		"safety": func(n *yaml.Node) { w.safety = oneOf(r.doc, n, safetyNames) },
 		"when":   func(n *yaml.Node) { w.when = r.expression(n, TypeBoolean) },
@@ -312,8 +359,8 @@ func (r *ruleDecoder) want(n *yaml.Node) {
 		r.fail(n, "a want needs setting, safety and one of at_least, at_most, exactly, one_of, include, remove")
 		return
 	}
-	if r.rule.Remedy == RemedyApplication && strings.HasPrefix(w.setting.source, "sysctl:") {
+	if r.body.Remedy == RemedyApplication && strings.HasPrefix(w.setting.source, "sysctl:") {
 		r.fail(n, "no kernel setting helps where the remedy is the application")
 	}
-	r.rule.wants = append(r.rule.wants, w)
+	r.body.wants = append(r.body.wants, w)
 }

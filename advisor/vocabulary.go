@@ -1,7 +1,6 @@
 package advisor
 
 import (
-	"maps"
 	"slices"
 
 	"gopkg.in/yaml.v3"
@@ -28,14 +27,7 @@ var typeNames = map[string]Type{
 	"duration": TypeDuration, "limit": TypeLimit, "version": TypeVersion, "catalogue": TypeCatalogue,
 }
 
-func (t Type) String() string {
-	for name, other := range typeNames {
-		if t == other {
-			return name
-		}
-	}
-	return "invalid"
-}
+func (t Type) String() string { return nameOf(typeNames, t) }
 
 // Term is one entry of the vocabulary: a scalar, a family of scalars, or a column of a table.
 type Term struct {
@@ -48,73 +40,157 @@ type Term struct {
 	NamedBy string
 }
 
+// Terms are the entries of one kind.
+type Terms struct {
+	names   []string // sorted
+	entries map[string]chunk
+}
+
+// Names returns the names of all terms, sorted.
+func (t Terms) Names() []string { return t.names }
+
+// Type returns the type of a term; false where there is none of that name.
+func (t Terms) Type(name string) (Type, bool) {
+	e, ok := t.entries[name]
+	return typeNames[e.field("type")], ok
+}
+
 // TableTerm is a table of the vocabulary.
 type TableTerm struct {
 	Name    string
 	Doc     string
 	Key     []string // the columns that name a row, stable over runs
 	Joins   []string // columns that name a thing which rows of other tables may be about as well: port, pid
-	Columns map[string]Term
+	Columns Terms
 }
 
 // Vocabulary is the contract between collectors and rules: each fact that may be read, with its type.
 type Vocabulary struct {
-	Scalars  map[string]Term
-	Families map[string]Term
-	Tables   map[string]TableTerm
+	path     string
+	Scalars  Terms
+	Families Terms
+	tables   Terms
 }
 
-// loadVocabulary decodes facts.yaml.
-func loadVocabulary(path string, data []byte, errs *LoadErrors) *Vocabulary {
-	d := &doc{path: path, errs: errs}
-	v := &Vocabulary{Scalars: map[string]Term{}, Families: map[string]Term{}, Tables: map[string]TableTerm{}}
-	top := d.parse(data)
-	if top == nil {
-		return v
+// loadVocabulary takes facts.yaml apart; entries are decoded when asked for, and all of them by Check.
+func loadVocabulary(path string, data []byte) *Vocabulary {
+	_, sections := chunk{1, data}.split(0)
+	return &Vocabulary{
+		path:    path,
+		Scalars: termsOf(sections["scalars"], 2), Families: termsOf(sections["families"], 2), tables: termsOf(sections["tables"], 2),
 	}
-	d.fields(top, "the vocabulary", map[string]func(*yaml.Node){
-		"scalars":  func(n *yaml.Node) { v.Scalars = d.terms(n, "scalars") },
-		"families": func(n *yaml.Node) { v.Families = d.terms(n, "families") },
-		"tables": func(n *yaml.Node) {
-			d.mapping(n, "tables", func(name string, k, n *yaml.Node) { v.Tables[name] = d.tableTerm(name, n) })
-		},
-	})
-	return v
 }
 
-func (d *doc) terms(n *yaml.Node, what string) map[string]Term {
-	out := map[string]Term{}
-	d.mapping(n, what, func(name string, k, n *yaml.Node) {
-		t := Term{Name: name}
+func termsOf(section chunk, indent int) Terms {
+	names, entries := section.body().split(indent)
+	slices.Sort(names)
+	return Terms{names, entries}
+}
+
+// Tables returns the names of all tables, sorted.
+func (v *Vocabulary) Tables() []string { return v.tables.names }
+
+// HasTable reports whether there is a table of that name.
+func (v *Vocabulary) HasTable(name string) bool {
+	_, ok := v.tables.entries[name]
+	return ok
+}
+
+// HasFamily reports whether there is a family of that name.
+func (v *Vocabulary) HasFamily(name string) bool {
+	_, ok := v.Families.entries[name]
+	return ok
+}
+
+// Columns returns the columns of a table; none where there is no such table.
+func (v *Vocabulary) Columns(table string) Terms {
+	_, parts := v.tables.entries[table].body().split(4)
+	return termsOf(parts["columns"], 6)
+}
+
+// Table decodes a table's entry; false where there is none of that name.
+func (v *Vocabulary) Table(name string) (TableTerm, bool) {
+	e, ok := v.tables.entries[name]
+	if !ok {
+		return TableTerm{}, false
+	}
+	t := TableTerm{Name: name, Columns: v.Columns(name)}
+	var ignored LoadErrors // found by Check
+	v.decodeTable(&t, e, &ignored)
+	return t, true
+}
+
+func (v *Vocabulary) decodeTable(t *TableTerm, e chunk, errs *LoadErrors) {
+	_, parts := e.body().split(4)
+	for field, to := range map[string]func(*doc, *yaml.Node){
+		"doc":   func(d *doc, n *yaml.Node) { t.Doc = d.text(n) },
+		"key":   func(d *doc, n *yaml.Node) { t.Key = d.texts(n) },
+		"joins": func(d *doc, n *yaml.Node) { t.Joins = d.texts(n) },
+	} {
+		if part, ok := parts[field]; ok {
+			part.decode(v.path, errs, to)
+		}
+	}
+}
+
+// decode parses an entry "KEY: VALUE" and hands the value over. Positions are those in the file.
+func (c chunk) decode(path string, errs *LoadErrors, value func(*doc, *yaml.Node)) {
+	var found LoadErrors
+	d := &doc{path: path, errs: &found}
+	if top := d.parse(c.text); top != nil && len(top.Content) == 2 {
+		value(d, unalias(top.Content[1]))
+	}
+	for _, e := range found {
+		e.Line += c.line - 1
+		*errs = append(*errs, e)
+	}
+}
+
+// Term decodes a term; the zero Term where there is none of that name.
+func (t Terms) Term(name string) Term {
+	var ignored LoadErrors // found by Check
+	return t.decode("", name, &ignored)
+}
+
+func (t Terms) decode(path, name string, errs *LoadErrors) Term {
+	term := Term{Name: name}
+	t.entries[name].decode(path, errs, func(d *doc, n *yaml.Node) {
 		d.fields(n, name, map[string]func(*yaml.Node){
-			"type":     func(n *yaml.Node) { t.Type = oneOf(d, n, typeNames) },
-			"unit":     func(n *yaml.Node) { t.Unit = d.text(n) },
-			"doc":      func(n *yaml.Node) { t.Doc = d.text(n) },
-			"named_by": func(n *yaml.Node) { t.NamedBy = d.text(n) },
+			"type":     func(n *yaml.Node) { term.Type = oneOf(d, n, typeNames) },
+			"unit":     func(n *yaml.Node) { term.Unit = d.text(n) },
+			"doc":      func(n *yaml.Node) { term.Doc = d.text(n) },
+			"named_by": func(n *yaml.Node) { term.NamedBy = d.text(n) },
 		})
-		if t.Type == 0 || t.Doc == "" {
-			d.fail(k, "%s needs a type and a doc", name)
+		if term.Type == 0 || term.Doc == "" {
+			d.fail(n, "%s needs a type and a doc", name)
 		}
-		out[name] = t
 	})
-	return out
+	return term
 }
 
-func (d *doc) tableTerm(name string, n *yaml.Node) TableTerm {
-	t := TableTerm{Name: name, Columns: map[string]Term{}}
-	d.fields(n, name, map[string]func(*yaml.Node){
-		"doc":     func(n *yaml.Node) { t.Doc = d.text(n) },
-		"key":     func(n *yaml.Node) { t.Key = d.texts(n) },
-		"joins":   func(n *yaml.Node) { t.Joins = d.texts(n) },
-		"columns": func(n *yaml.Node) { t.Columns = d.terms(n, "columns") },
-	})
-	if t.Doc == "" || len(t.Key) == 0 {
-		d.fail(n, "table %s needs a doc and a key", name)
-	}
-	for _, column := range append(slices.Clone(t.Key), t.Joins...) {
-		if _, ok := t.Columns[column]; !ok {
-			d.fail(n, "table %s has no column %q%s", name, column, didYouMean(column, slices.Sorted(maps.Keys(t.Columns))))
+// check decodes all of the vocabulary.
+func (v *Vocabulary) check(errs *LoadErrors) {
+	for _, terms := range []Terms{v.Scalars, v.Families} {
+		for _, name := range terms.names {
+			terms.decode(v.path, name, errs)
 		}
 	}
-	return t
+	for _, name := range v.Tables() {
+		t := TableTerm{Name: name, Columns: v.Columns(name)}
+		v.decodeTable(&t, v.tables.entries[name], errs)
+		for _, column := range t.Columns.names {
+			t.Columns.decode(v.path, column, errs)
+		}
+		fail := func(format string, args ...any) {
+			(&doc{path: v.path, errs: errs}).fail(&yaml.Node{Line: v.tables.entries[name].line, Column: 3}, format, args...)
+		}
+		if t.Doc == "" || len(t.Key) == 0 {
+			fail("table %s needs a doc and a key", name)
+		}
+		for _, column := range slices.Concat(t.Key, t.Joins) {
+			if _, ok := t.Columns.Type(column); !ok {
+				fail("table %s has no column %q%s", name, column, didYouMean(column, t.Columns.names))
+			}
+		}
+	}
 }

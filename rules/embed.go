@@ -6,7 +6,7 @@ import "embed"
 
 // FS is the built-in rule set, for advisor.Load.
 //
-//go:embed facts.yaml sysctls.yaml */*.yaml
+//go:embed facts.yaml sysctls.yaml topics.yaml */*.yaml
 var FS embed.FS
 
 // Version is the version of the rule set. It rises whenever a rule's verdict can change.

@@ -34,11 +34,11 @@ import (
 //
 // Paths are written so that no tool unpacks them elsewhere and no two collide: see escape.
 const (
-	captureFormat  = "tcpadvise.capture/1"
-	manifestName   = "manifest.json"
-	endName        = "end.json"
-	chunkSize      = 256 << 10 // pieces are gathered up to here: a tar header for each socket would be most of the archive
-	makeAnotherOne = "make a new one with: tcpadvise capture -o FILE"
+	captureFormat = "tcpadvise.capture/1"
+	manifestName  = "manifest.json"
+	endName       = "end.json"
+	chunkSize     = 256 << 10 // pieces are gathered up to here: a tar header for each socket would be most of the archive
+	makeNew       = "make a new one with: tcpadvise capture -o FILE"
 )
 
 // captureManifest says what a capture is.
@@ -62,7 +62,7 @@ type captureLimits struct {
 }
 
 func defaultCaptureLimits() captureLimits {
-	return captureLimits{total: 1 << 30, entry: 64 << 20, names: 128 << 20, entries: 1 << 20}
+	return captureLimits{total: 1 << 30, entry: 64 << 20, names: 128 << 20, entries: 1 << 19}
 }
 
 // spend takes one entry off the limits, and fails at the first that is used up.
@@ -220,12 +220,17 @@ func decodeList(b []byte) ([]entry, error) {
 		letter, name, ok2 := strings.Cut(line, " ")
 		i := strings.Index(typeLetters, letter)
 		name, err := unescape(name)
-		if !ok || !ok2 || len(letter) != 1 || i < 0 || err != nil {
+		if !ok || !ok2 || len(letter) != 1 || i < 0 || err != nil || !nameable(name) {
 			return nil, badCapture("a directory that is none")
 		}
 		names = append(names, entry{Name: name, Type: types[i]})
 	}
 	return names, nil
+}
+
+// nameable tells what readdir(3) can return, less "." and "..": a capture from elsewhere may claim anything.
+func nameable(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.Contains(name, "/")
 }
 
 // escape writes a path or a name as printable ASCII without empty, "." and ".." components, so that tar(1) unpacks a
@@ -277,15 +282,21 @@ func unescape(s string) (string, error) {
 
 func (k recordKey) entryName(failed bool) string {
 	name := k.op + "/" + escape(strings.TrimPrefix(k.path, "/"))
-	switch {
-	case failed:
+	if failed {
 		return "failed/" + name + "%error"
-	case k.op == "list":
-		return name + "%list" // with a suffix, or unpacking meets a file where a directory must be
-	case k.op == "resolve":
-		return name + "%link"
 	}
-	return name
+	return name + suffixOf(k.op)
+}
+
+// suffixOf keeps what is no file's content from standing where tar(1) must make a directory.
+func suffixOf(op string) string {
+	switch op {
+	case "list":
+		return "%list"
+	case "resolve":
+		return "%link"
+	}
+	return ""
 }
 
 // recorder is a tree that writes down what another answers. What it hands on is what it wrote, masked alike.
@@ -308,9 +319,8 @@ type recorder struct {
 
 // asked is one source that was asked; the first who asks records, the others wait.
 type asked struct {
-	done   chan struct{} // closed when the rest is set
-	chunks int
-	end    *failure // kindNone where it ended well
+	done chan struct{} // closed when end is set and all is written
+	end  *failure      // kindNone where it ended well
 }
 
 // newRecorder begins a capture of what inner answers. The archive appears under path when Close succeeds, never before
@@ -322,7 +332,7 @@ func newRecorder(inner tree, path string, manifest captureManifest, mask func(pa
 	// CreateTemp makes the file with mode 0600, and rename(2) keeps it: a capture tells much about a host.
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
-		return nil, fmt.Errorf("capture %s: %w", path, err)
+		return nil, fmt.Errorf("capture %s: %w", path, cause(err))
 	}
 	manifest.Format, manifest.Source = captureFormat, inner.source()
 	manifest.Time = manifest.Time.UTC().Truncate(time.Second)
@@ -437,12 +447,16 @@ func (r *recorder) ask(name string, live func(emit func(piece []byte) error) err
 func (r *recorder) askFirst(name string, a *asked, live func(emit func(piece []byte) error) error, use func(piece []byte) error) error {
 	var chunk []byte
 	var stopped error
+	chunks := 0
 	flush := func() {
-		a.chunks++
-		r.writeLocked(chunkName(name, a.chunks), chunk)
+		chunks++
+		r.writeLocked(chunkName(name, chunks), chunk)
 		chunk = chunk[:0]
 	}
 	err := r.inner.ask(name, live, func(piece []byte) error {
+		if stopped != nil {
+			return stopped
+		}
 		chunk = append(binary.AppendUvarint(chunk, uint64(len(piece))), piece...)
 		if len(chunk) >= chunkSize {
 			flush()
@@ -485,10 +499,11 @@ func (r *recorder) askAgain(name string, a *asked, use func(piece []byte) error)
 	if err != nil {
 		return fmt.Errorf("ask %s: reading the recording back: %w", name, err)
 	}
-	chunks := 0
+	chunks, whole := 0, false
 	err = scanCapture(file, defaultCaptureLimits(), func(entryName string, body io.Reader) error {
-		if chunks == a.chunks {
-			return io.EOF // all there is; the archive itself has no end yet
+		if entryName == endOfAsk(name) {
+			whole = true
+			return io.EOF // any error ends the scan: the archive has no end of its own yet
 		}
 		if entryName != chunkName(name, chunks+1) {
 			return nil
@@ -500,7 +515,7 @@ func (r *recorder) askAgain(name string, a *asked, use func(piece []byte) error)
 		}
 		return eachPiece(b, use)
 	})
-	if chunks == a.chunks && (err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)) {
+	if whole {
 		return a.end.orNil(name)
 	}
 	return err
@@ -667,15 +682,15 @@ func explainCapture(err error) error {
 	case errors.As(err, &read): // the disk, or a directory: that is no matter of the format
 		return read.Err
 	case errors.As(err, &newer):
-		return fmt.Errorf("has the format %.40q of a newer tcpadvise: update tcpadvise, or %s", string(newer), makeAnotherOne)
+		return fmt.Errorf("has the format %.40q of a newer tcpadvise: update tcpadvise, or %s", string(newer), makeNew)
 	case errors.Is(err, errNoCapture):
-		return fmt.Errorf("not a capture of tcpadvise: %s", makeAnotherOne)
+		return fmt.Errorf("not a capture of tcpadvise: %s", makeNew)
 	case errors.Is(err, errCaptureLimit):
-		return fmt.Errorf("%w (%d MiB unpacked): %s", err, defaultCaptureLimits().total>>20, makeAnotherOne)
+		return fmt.Errorf("%w (%d MiB unpacked): %s", err, defaultCaptureLimits().total>>20, makeNew)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("cut short: copy it again, or %s", makeAnotherOne)
+		return fmt.Errorf("cut short: copy it again, or %s", makeNew)
 	}
-	return fmt.Errorf("damaged (%w): copy it again, or %s", err, makeAnotherOne)
+	return fmt.Errorf("damaged (%w): copy it again, or %s", err, makeNew)
 }
 
 type newerCapture string
@@ -709,8 +724,8 @@ func scanCapture(file io.Reader, limits captureLimits, take func(name string, bo
 	if err != nil {
 		return err
 	}
-	// Beside its content each entry has headers and padding of at most some KiB; the rest is a bomb.
-	bounded := &boundedReader{r: zip, left: limits.total + 8<<10*int64(limits.entries)}
+	// Beside its content and its name an entry needs less than 3 KiB, for padding, header and PAX header; the rest is a bomb.
+	bounded := &boundedReader{r: zip, left: limits.total + limits.names + 3<<10*int64(limits.entries+1)}
 	archive := tar.NewReader(bounded)
 	for {
 		head, err := archive.Next()
@@ -817,9 +832,10 @@ func (c *captureReader) entry(name string, b []byte) error {
 		if _, err := decodeList(b); err != nil {
 			return err
 		}
-		rest, _ = strings.CutSuffix(rest, "%list") // without it the name does not decode
-	case "resolve":
-		rest, _ = strings.CutSuffix(rest, "%link")
+	}
+	rest, ok := strings.CutSuffix(rest, suffixOf(kind))
+	if !ok {
+		return badCapture("a broken name")
 	}
 	return c.record(kind, rest, c.pack(b))
 }

@@ -78,7 +78,8 @@ func procEndpoint(b []byte) (addr ipAddr, port uint16, ok bool) {
 	}
 	at := 0
 	if len(words) == 8 {
-		addr, at = mapped([4]byte{}), 12
+		addr.setV4(make([]byte, 4))
+		at = 12
 	}
 	for ; len(words) > 0; words = words[8:] {
 		n, okWord := procNumber(words[:8], 16)

@@ -70,8 +70,10 @@ var (
 // socket is the same peer.
 type ipAddr [16]byte
 
-func mapped(v4 [4]byte) ipAddr {
-	return ipAddr{10: 0xff, 11: 0xff, 12: v4[0], 13: v4[1], 14: v4[2], 15: v4[3]}
+// setV4 makes a the v4-mapped form of four bytes, in two stores: each socket of a dump comes here twice.
+func (a *ipAddr) setV4(b []byte) {
+	binary.LittleEndian.PutUint64(a[:8], 0)
+	binary.LittleEndian.PutUint64(a[8:], uint64(binary.LittleEndian.Uint32(b))<<32|0xffff0000)
 }
 
 func (a *ipAddr) isV4() bool {
@@ -108,8 +110,8 @@ func (s *diagSocket) parse(b []byte) {
 	s.localPort = binary.BigEndian.Uint16(b[4:])
 	s.remotePort = binary.BigEndian.Uint16(b[6:])
 	if b[0] == unix.AF_INET {
-		s.local = mapped([4]byte(b[8:12]))
-		s.remote = mapped([4]byte(b[24:28]))
+		s.local.setV4(b[8:12])
+		s.remote.setV4(b[24:28])
 	} else {
 		s.local = ipAddr(b[8:24])
 		s.remote = ipAddr(b[24:40])

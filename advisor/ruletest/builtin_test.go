@@ -17,8 +17,8 @@ func builtin(t *testing.T) *advisor.RuleSet {
 	return set
 }
 
-func TestCatalogueDecodes(t *testing.T) {
-	if err := builtin(t).Catalogue.Check(); err != nil {
+func TestBuiltinSetDecodes(t *testing.T) {
+	if err := builtin(t).Check(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -138,13 +138,13 @@ func decodeFacts(set *advisor.RuleSet, n *yaml.Node, b *advisor.Builder) error {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		var err error
-		if term, ok := set.Vocabulary.Scalars[k.Value]; ok {
+		if t, ok := set.Vocabulary.Scalars.Type(k.Value); ok {
 			var f advisor.Fact
-			f, err = decodeFact(v, term.Type, advisor.Origin{Source: "test"})
+			f, err = decodeFact(v, t, advisor.Origin{Source: "test"})
 			b.Set(k.Value, f)
-		} else if term, ok := set.Vocabulary.Families[k.Value]; ok {
-			err = decodeFamily(set, k.Value, term, v, b)
-		} else if table, ok := set.Vocabulary.Tables[k.Value]; ok {
+		} else if t, ok := set.Vocabulary.Families.Type(k.Value); ok {
+			err = decodeFamily(set, k.Value, t, v, b)
+		} else if table, ok := set.Vocabulary.Table(k.Value); ok {
 			err = decodeTable(table, v, b)
 		} else {
 			err = at(k, "the vocabulary has no %q", k.Value)
@@ -188,14 +188,14 @@ func decodeFact(n *yaml.Node, t advisor.Type, o advisor.Origin) (advisor.Fact, e
 	return advisor.Known(v, o), nil
 }
 
-func decodeFamily(set *advisor.RuleSet, family string, term advisor.Term, n *yaml.Node, b *advisor.Builder) error {
+func decodeFamily(set *advisor.RuleSet, family string, typ advisor.Type, n *yaml.Node, b *advisor.Builder) error {
 	if f, ok := exceptional(n, advisor.Origin{}); ok {
 		b.SetFamily(family, f)
 		return nil
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
-		t, origin := term.Type, advisor.Origin{Source: "test"}
+		t, origin := typ, advisor.Origin{Source: "test"}
 		if t == advisor.TypeCatalogue {
 			p, ok := set.Catalogue.Lookup(k.Value)
 			if !ok {
@@ -229,11 +229,11 @@ func decodeTable(term advisor.TableTerm, n *yaml.Node, b *advisor.Builder) error
 		row := advisor.Row{Cells: map[string]advisor.Fact{}}
 		for i := 0; i+1 < len(item.Content); i += 2 {
 			k, v := item.Content[i], item.Content[i+1]
-			column, ok := term.Columns[k.Value]
+			column, ok := term.Columns.Type(k.Value)
 			if !ok {
 				return at(k, "table %s has no column %q", term.Name, k.Value)
 			}
-			f, err := decodeFact(v, column.Type, rowOrigin(item))
+			f, err := decodeFact(v, column, rowOrigin(item))
 			if err != nil {
 				return err
 			}

@@ -104,8 +104,8 @@ func parametersNamed(set *advisor.RuleSet, subject string) []string {
 func rulesInFull(set *advisor.RuleSet, key string) string {
 	var b strings.Builder
 	for _, r := range set.Rules {
-		if slices.ContainsFunc(r.Wants, func(w string) bool { return strings.HasPrefix(w, "sysctl:"+key) }) {
-			fmt.Fprintf(&b, "\n## %s\n\n%s\n", r.ID, r.Why)
+		if slices.ContainsFunc(r.Body().Wants, func(w string) bool { return strings.HasPrefix(w, "sysctl:"+key) }) {
+			fmt.Fprintf(&b, "\n## %s\n\n%s\n", r.ID, r.Body().Why)
 			if d := example(set, r); d != nil {
 				for _, s := range d.Findings[0].Do {
 					fmt.Fprintf(&b, "* do: %s\n", s)

@@ -80,10 +80,10 @@ func (a *app) listRules(set *advisor.RuleSet) error {
 	}
 	for _, r := range set.Rules {
 		var levels []string
-		for _, s := range r.Severities {
+		for _, s := range r.Body().Severities {
 			levels = append(levels, s.String())
 		}
-		if _, err := fmt.Fprintf(a.stdout, "%-*s  %-18s  %s\n", width, r.ID, strings.Join(levels, "/"), r.Title); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "%-*s  %-18s  %s\n", width, r.ID, strings.Join(levels, "/"), r.Body().Title); err != nil {
 			return err
 		}
 	}
@@ -93,6 +93,9 @@ func (a *app) listRules(set *advisor.RuleSet) error {
 // lintRules reports faults as findings of the lint: exit 1, on standard output.
 func (a *app) lintRules(dirs []string) error {
 	set, err := loadRules(dirs)
+	if err == nil {
+		err = set.Check()
+	}
 	var faults advisor.LoadErrors
 	switch {
 	case errors.As(err, &faults):

@@ -369,7 +369,11 @@ func (f *SysctlFile) Text(s Span) string { return f.text[s.Start:s.End] }
 
 // Key returns the canonical name that a line speaks of (see SysctlName); empty where there is no key.
 func (f *SysctlFile) Key(line int) string {
-	return SysctlName(swapSeparators(f.Text(f.Lines[line].Key)))
+	key := f.Text(f.Lines[line].Key)
+	if isName(key) {
+		return key
+	}
+	return SysctlName(swapSeparators(key))
 }
 
 // Comment returns the span of the comment after a line's value, if it has one.
@@ -387,10 +391,29 @@ type SysctlReading struct {
 	Target string     // path below /proc/sys as the program forms it, by which it knows whether two lines speak of one key
 	Ignore bool       // see SysctlLine
 	Glob   bool       // Target holds '*', '?' or '['
+	key    string     // the text of Key
 }
 
 // Name is the canonical name of the key.
-func (r SysctlReading) Name() string { return SysctlName(r.Target) }
+func (r SysctlReading) Name() string {
+	if isName(r.key) {
+		return r.key
+	}
+	return SysctlName(r.Target)
+}
+
+// isName reports whether a key is written as its canonical name, without slashes, as nearly all are: then it need not be
+// made a path and back.
+func isName(key string) bool {
+	last := byte('.')
+	for i := 0; i < len(key); i++ {
+		if key[i] == '/' || key[i] == '.' && last == '.' {
+			return false
+		}
+		last = key[i]
+	}
+	return last != '.'
+}
 
 // SystemdReads yields what systemd-sysctl takes from a line: mostly one reading or none; but a carriage return or a NUL
 // in a line begins another for it. After a line of 1 MiB it reads nothing more.
@@ -399,11 +422,18 @@ func (f *SysctlFile) SystemdReads(line int) iter.Seq[SysctlReading] {
 		if line > f.stop {
 			return
 		}
-		for part := range splitSystemd(f.text, f.Lines[line].Span) {
+		l := f.Lines[line]
+		if l.Defects&(SysctlNUL|SysctlLoneCR|SysctlTooLong) == 0 {
+			if r, ok := f.systemdReading(l); ok {
+				yield(r)
+			}
+			return
+		}
+		for part := range splitSystemd(f.text, l.Span) {
 			if part.Len() >= longLine {
 				return
 			}
-			if r, ok := f.systemdReads(part); ok && !yield(r) {
+			if r, ok := f.systemdReading(f.parseLine(part, false)); ok && !yield(r) {
 				return
 			}
 		}
@@ -426,23 +456,15 @@ func splitSystemd(text string, s Span) iter.Seq[Span] {
 	}
 }
 
-// systemdReads is the loop body of parse_file in src/sysctl/sysctl.c.
-func (f *SysctlFile) systemdReads(s Span) (SysctlReading, bool) {
-	var l SysctlLine
-	s = trimBlanks(f.text, s)
-	switch {
-	case s.Len() == 0, f.text[s.Start] == '#', f.text[s.Start] == ';':
-		return SysctlReading{}, false
-	case f.text[s.Start] == '-':
-		l.parseDash(f.text, s)
-	default:
-		l.parsePlain(f.text, s)
-	}
-	if l.Kind == SysctlMalformed { // an empty key is /proc/sys itself: EISDIR
+// systemdReading is what the loop body of parse_file in src/sysctl/sysctl.c makes of one of its lines. An assignment to
+// the empty key is one to the directory /proc/sys itself (EISDIR), and so malformed here.
+func (f *SysctlFile) systemdReading(l SysctlLine) (SysctlReading, bool) {
+	if l.Kind != SysctlAssignment && l.Kind != SysctlExclusion {
 		return SysctlReading{}, false
 	}
-	target := simplifyPath(swapSeparators(f.Text(l.Key)))
-	return SysctlReading{Kind: l.Kind, Key: l.Key, Value: l.Value, Target: target, Ignore: l.Ignore, Glob: isGlob(target)}, true
+	key := f.Text(l.Key)
+	target := simplifyPath(swapSeparators(key))
+	return SysctlReading{Kind: l.Kind, Key: l.Key, Value: l.Value, Target: target, Ignore: l.Ignore, Glob: l.Glob, key: key}, true
 }
 
 // ProcpsReads returns what sysctl(8) of procps takes from a line: parse_setting_line in src/sysctl.c. It differs from
@@ -470,13 +492,14 @@ func (f *SysctlFile) ProcpsReads(line int) (SysctlReading, bool) {
 	default:
 		return SysctlReading{}, false
 	}
-	for n := 0; n < 2 && r.Key.Len() > 0 && f.text[r.Key.Start] == '-'; n++ {
+	for n := 0; dash && n < 2 && r.Key.Len() > 0 && f.text[r.Key.Start] == '-'; n++ {
 		r.Key.Start++ // once in parse_setting_line, once more in setting_new
 	}
 	for r.Key.Len() > 0 && isSpace(f.text[r.Key.End-1]) {
 		r.Key.End--
 	}
-	r.Target = swapSeparators(f.Text(r.Key))
+	r.key = f.Text(r.Key)
+	r.Target = swapSeparators(r.key)
 	r.Glob = isGlob(r.Target)
 	return r, r.Key.Len() > 0
 }
@@ -494,7 +517,7 @@ func trimSpace(text string, s Span) Span {
 	return s
 }
 
-func isGlob(target string) bool { return strings.ContainsAny(target, "*?[") }
+func isGlob(target string) bool { return bytesOf(target)&byteGlob != 0 }
 
 // SysctlTarget returns the path below /proc/sys of a key in any spelling.
 func SysctlTarget(key string) string { return simplifyPath(swapSeparators(key)) }
@@ -509,20 +532,31 @@ func SysctlName(target string) string {
 // change places; is it a slash, then the key is a path already (sysctl.d(5); sysctl_normalize in
 // src/shared/sysctl-util.c, slashdot in procps).
 func swapSeparators(key string) string {
-	n := strings.IndexAny(key, "./")
+	n := separator(key)
 	if n < 0 || key[n] == '/' {
 		return key
 	}
 	return swapAll(key)
 }
 
+// separator is strings.IndexAny(s, "./"), which is slower on texts as short as a key.
+func separator(s string) int {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '.' || s[i] == '/' {
+			return i
+		}
+	}
+	return -1
+}
+
 func swapAll(s string) string {
-	if !strings.ContainsAny(s, "./") {
+	n := separator(s)
+	if n < 0 {
 		return s
 	}
 	b := []byte(s)
-	for i, c := range b {
-		switch c {
+	for i := n; i < len(b); i++ {
+		switch b[i] {
 		case '.':
 			b[i] = '/'
 		case '/':
@@ -535,8 +569,7 @@ func swapAll(s string) string {
 // simplifyPath takes off what path_simplify in src/basic/path-util.c does, doubled and final slashes and "." as a part,
 // and a leading slash, as sysctl_normalize does.
 func simplifyPath(path string) string {
-	if path == "" || path[0] != '/' && path[len(path)-1] != '/' && path != "." && !strings.Contains(path, "//") &&
-		!strings.Contains(path, "/./") && !strings.HasPrefix(path, "./") && !strings.HasSuffix(path, "/.") {
+	if isSimple(path) {
 		return path
 	}
 	var b strings.Builder
@@ -551,6 +584,21 @@ func simplifyPath(path string) string {
 		b.WriteString(part)
 	}
 	return b.String()
+}
+
+// isSimple reports whether no part of a path is empty or ".".
+func isSimple(path string) bool {
+	part := 0 // where the present part begins
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		if i == part || i == part+1 && path[part] == '.' {
+			return false
+		}
+		part = i + 1
+	}
+	return true
 }
 
 // errTwoReadings is why a line with a break inside is not edited.

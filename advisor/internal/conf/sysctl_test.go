@@ -399,7 +399,7 @@ func checkRemove(t *testing.T, data []byte, file *SysctlFile, line int) {
 	}
 }
 
-// TestParseSysctlCorpus: each file that people published parses, and each line of it can be set.
+// No line of what Debian itself ships is odd, and each can be set.
 func TestParseSysctlOnDebiansOwnFiles(t *testing.T) {
 	files, err := filepath.Glob("/usr/lib/sysctl.d/*.conf")
 	if err != nil {

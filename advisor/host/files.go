@@ -1,0 +1,258 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tcpadvise/tcpadvise/advisor"
+	"github.com/tcpadvise/tcpadvise/advisor/internal/conf"
+)
+
+// FileOptions say how files are read that are judged alone.
+type FileOptions struct {
+	As        string // type of the files named; empty: by path, then by content
+	Kernel    string // release to judge for; empty: the newest that the catalogue knows
+	Catalogue *advisor.Catalogue
+}
+
+// fileType is a kind of configuration file that can be judged alone.
+type fileType struct {
+	name  string
+	path  func(path string) bool                                  // the path says it
+	text  func(data []byte, c *advisor.Catalogue) bool            // the content says it
+	facts func(name string, data []byte, f *Files) *advisor.Facts // what the file says
+}
+
+func fileTypes() []fileType {
+	return []fileType{{"sysctl", isSysctlPath, looksLikeSysctl, sysctlFacts}}
+}
+
+// FileTypes are the names that FileOptions.As takes.
+func FileTypes() []string {
+	var names []string
+	for _, t := range fileTypes() {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+// Files is a set of configuration files, each of which is judged alone: they need not belong to one host.
+type Files struct {
+	operands []string
+	stdin    io.Reader
+	options  FileOptions
+	tree     *dirTree
+	gaps     []advisor.Gap
+	passed   int // files inside directories that are of no known type
+}
+
+// fileLimit bounds one file.
+const fileLimit = 64 << 20
+
+// OpenFiles names the files and directories to judge; "-" is standard input.
+func OpenFiles(operands []string, stdin io.Reader, o FileOptions) *Files {
+	return &Files{operands: operands, stdin: stdin, options: o, tree: &dirTree{root: "/"}}
+}
+
+// Host is the identity that stands in for a host.
+func (f *Files) Host() advisor.Host {
+	kernel := f.options.Kernel
+	if kernel == "" {
+		kernel = f.options.Catalogue.Newest().String()
+	}
+	return advisor.Host{Kernel: kernel, Source: "files"}
+}
+
+// Gaps are the operands, and files inside directories, that could not be read or recognised. They are complete once Facts
+// was walked to its end.
+func (f *Files) Gaps() []advisor.Gap {
+	gaps := f.gaps
+	if f.passed > 0 {
+		gaps = append(slices.Clone(gaps), advisor.Gap{Source: "directories", Notice: true,
+			Why: fmt.Sprintf("%d files of no known type were passed over", f.passed)})
+	}
+	return gaps
+}
+
+func (f *Files) gap(name, format string, args ...any) {
+	f.gaps = append(f.gaps, advisor.Gap{Source: name, Why: fmt.Sprintf(format, args...)})
+}
+
+// Facts yields the facts of one file after the other; a file that cannot be read is a gap, and the others go on.
+func (f *Files) Facts(ctx context.Context) iter.Seq[*advisor.Facts] {
+	return func(yield func(*advisor.Facts) bool) {
+		for _, name := range f.operands {
+			if ctx.Err() != nil {
+				f.gap(name, "not judged: interrupted")
+				continue
+			}
+			if !f.operand(ctx, name, yield) {
+				return
+			}
+		}
+	}
+}
+
+func (f *Files) operand(ctx context.Context, name string, yield func(*advisor.Facts) bool) bool {
+	if name == "-" {
+		data, err := io.ReadAll(io.LimitReader(f.stdin, fileLimit+1))
+		switch {
+		case err != nil:
+			f.gap("-", "standard input cannot be read: %v", err)
+			return true
+		case len(data) > fileLimit:
+			f.gap("-", "standard input is longer than %s", advisor.FormatBytes(fileLimit))
+			return true
+		}
+		return f.judge("-", maskSecrets("-", data), true, yield)
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.gap(name, "no such file or directory")
+	case err != nil:
+		f.gap(name, "cannot be read: %v", errors.Unwrap(err))
+	case info.IsDir():
+		return f.directory(ctx, name, yield)
+	default:
+		return f.file(name, true, yield)
+	}
+	return true
+}
+
+// file reads and judges one file; named says that it is an operand itself.
+func (f *Files) file(name string, named bool, yield func(*advisor.Facts) bool) bool {
+	absolute, err := filepath.Abs(name)
+	if err != nil {
+		f.gap(name, "%v", err)
+		return true
+	}
+	data, err := f.tree.read(absolute, fileLimit)
+	switch {
+	case errors.Is(err, errNotRegular):
+		f.gap(name, "is no regular file")
+	case errors.Is(err, errTooLarge):
+		f.gap(name, "is larger than %s", advisor.FormatBytes(fileLimit))
+	case errors.Is(err, fs.ErrPermission):
+		f.gap(name, "permission denied: run as a user who may read it")
+	case err != nil:
+		f.gap(name, "cannot be read: %v", err)
+	default:
+		return f.judge(name, maskSecrets(absolute, data), named, yield)
+	}
+	return true
+}
+
+// judge recognises a file and yields its facts. Inside a directory what is not recognised is passed over, and counted.
+func (f *Files) judge(name string, data []byte, named bool, yield func(*advisor.Facts) bool) bool {
+	t, ok := f.recognise(name, data, named)
+	switch {
+	case !ok && named:
+		f.gap(name, "of no known type: name it with --as %s", strings.Join(FileTypes(), "|"))
+	case !ok:
+		f.passed++
+	default:
+		return yield(t.facts(name, data, f))
+	}
+	return true
+}
+
+func (f *Files) recognise(name string, data []byte, named bool) (fileType, bool) {
+	types := fileTypes()
+	for _, t := range types {
+		if t.name == f.options.As && named {
+			return t, true
+		}
+	}
+	for _, t := range types {
+		if t.path(name) {
+			return t, true
+		}
+	}
+	for _, t := range types {
+		if t.text(data, f.options.Catalogue) {
+			return t, true
+		}
+	}
+	return fileType{}, false
+}
+
+// directory judges the files in and below a directory, in order of name. Links to directories are not followed, so no
+// cycle is walked; what cannot be listed is a gap.
+func (f *Files) directory(ctx context.Context, dir string, yield func(*advisor.Facts) bool) bool {
+	goOn := true
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			f.gap(name, "cannot be read: %v", err)
+		case e.IsDir():
+			if e.Name() == ".git" {
+				return fs.SkipDir
+			}
+		case e.Type().IsRegular(), e.Type()&fs.ModeSymlink != 0 && f.leadsToFile(name):
+			if goOn = f.file(name, false, yield); !goOn {
+				return fs.SkipAll
+			}
+		default:
+			f.passed++
+		}
+		return nil
+	})
+	if err != nil {
+		f.gap(dir, "not judged to its end: %v", err)
+	}
+	return goOn
+}
+
+func (f *Files) leadsToFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func isSysctlPath(path string) bool {
+	base := filepath.Base(path)
+	return base == "sysctl.conf" || strings.HasSuffix(base, ".conf") && filepath.Base(filepath.Dir(path)) == "sysctl.d"
+}
+
+// looksLikeSysctl reports whether most lines that say something assign known kernel parameters.
+func looksLikeSysctl(data []byte, c *advisor.Catalogue) bool {
+	if len(data) > 1<<20 || bytes.IndexByte(data, 0) >= 0 {
+		return false
+	}
+	file := conf.ParseSysctl(data)
+	known, other := 0, 0
+	for i, line := range file.Lines {
+		switch line.Kind {
+		case conf.SysctlAssignment, conf.SysctlExclusion:
+			if c.Known(file.Key(i)) {
+				known++
+			} else {
+				other++
+			}
+		case conf.SysctlMalformed:
+			other++
+		}
+	}
+	return known > other
+}
+
+// sysctlFacts is what a sysctl file says when it is judged alone. No kernel runs and no host is there: that is knowledge.
+func sysctlFacts(name string, data []byte, f *Files) *advisor.Facts {
+	var b advisor.Builder
+	setKernel(&b, Options{Kernel: f.options.Kernel, Catalogue: f.options.Catalogue})
+	s := settings{load: loadText(name, data), catalogue: f.options.Catalogue,
+		exists: func(string) advisor.Fact { return advisor.Absent(noKernel, advisor.Origin{}) }}
+	s.record(&b)
+	return b.Facts()
+}

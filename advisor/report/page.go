@@ -1,0 +1,336 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tcpadvise/tcpadvise/advisor"
+)
+
+// The pages are what `tcpadvise explain` prints and what docs/ holds: the same Markdown in both places.
+
+// RulePage is a rule's full explanation. example is the judgement of its first firing test, nil where there is none.
+func RulePage(r *advisor.Rule, example *advisor.Diagnosis) string {
+	var b strings.Builder
+	body := r.Body()
+	fmt.Fprintf(&b, "# %s\n\n%s\n\n", r.ID, upperFirst(body.Title)+".")
+	var levels []string
+	for _, s := range slices.Backward(body.Severities) {
+		levels = append(levels, s.String())
+	}
+	fmt.Fprintf(&b, "Severity: %s. What helps: %s. Since rule set %s.\n\n", strings.Join(levels, " or "), remedyText(body.Remedy), body.Since)
+	fmt.Fprintf(&b, "## Why\n\n%s\n\n", body.Why)
+	b.WriteString("## When it fires\n\n")
+	if r.Table != "" {
+		fmt.Fprintf(&b, "For each row of [%s](%s), if all of these hold:\n\n", r.Table, toRoot(r.ID)+"facts.md#"+r.Table)
+	}
+	for _, c := range body.Conditions {
+		fmt.Fprintf(&b, "    %s\n", c)
+	}
+	fmt.Fprintf(&b, "\nIt may be ignored when: %s\n\n", strings.TrimSuffix(body.Unless, ".")+".")
+	if len(body.Params) > 0 {
+		b.WriteString("## Parameters\n\n")
+		for _, p := range body.Params {
+			fmt.Fprintf(&b, "* `%s` = %s: %s\n", p.Name, p.Value, p.Why)
+		}
+		b.WriteString("\n")
+	}
+	if example != nil && len(example.Findings) > 0 {
+		b.WriteString("## Example\n\n")
+		b.WriteString(exampleText(example.Findings[0]))
+	}
+	if len(body.Explains) > 0 {
+		fmt.Fprintf(&b, "## Explains\n\nWhere these fire on the same thing they are symptoms of this one: %s.\n\n", strings.Join(body.Explains, ", "))
+	}
+	b.WriteString("## Sources\n\n")
+	for _, ref := range body.Refs {
+		fmt.Fprintf(&b, "* %s\n", ref)
+	}
+	return b.String()
+}
+
+func remedyText(r advisor.Remedy) string {
+	switch r {
+	case advisor.RemedyKernel:
+		return "a kernel setting"
+	case advisor.RemedyService:
+		return "the configuration of a service"
+	}
+	return "the program's code; no kernel setting does"
+}
+
+// toRoot is the way from a rule's page to docs/.
+func toRoot(id string) string { return strings.Repeat("../", strings.Count(id, "/")+1) }
+
+func upperFirst(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// exampleText shows a finding as the text report words it.
+func exampleText(f advisor.Finding) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "    %s: %s\n", f.Severity, f.Message)
+	for _, e := range f.Evidence {
+		fmt.Fprintf(&b, "      %s = %s%s\n", e.What, e.Value, placeText(e.Origin))
+	}
+	for _, c := range f.Changes {
+		fmt.Fprintf(&b, "      change (%s): %s\n", c.Safety, changeText(c))
+	}
+	for _, s := range f.Do {
+		fmt.Fprintf(&b, "      do: %s\n", s)
+	}
+	for _, s := range f.Dont {
+		fmt.Fprintf(&b, "      not: %s\n", s)
+	}
+	return b.String() + "\n"
+}
+
+func placeText(o advisor.Origin) string {
+	switch {
+	case o.Line > 0:
+		return fmt.Sprintf("  (%s:%d)", o.Path, o.Line)
+	case o.Path != "":
+		return "  (" + o.Path + ")"
+	}
+	return ""
+}
+
+func changeText(c advisor.ProposedChange) string {
+	switch {
+	case c.Remove:
+		return "remove " + c.Setting
+	case c.From != nil:
+		return fmt.Sprintf("%s from %s to %s", c.Setting, c.From, c.To)
+	}
+	return fmt.Sprintf("%s to %s", c.Setting, c.To)
+}
+
+// RuleIndex is docs/rules/README.md: each rule with its title, by area.
+func RuleIndex(set *advisor.RuleSet) string {
+	var b strings.Builder
+	b.WriteString("# Rules\n\nWhat `tcpadvise check` judges. Each page says why, when, and what to do; `tcpadvise explain RULE` prints it.\n")
+	area := ""
+	for _, r := range set.Rules {
+		if a, _, _ := strings.Cut(r.ID, "/"); a != area {
+			area = a
+			fmt.Fprintf(&b, "\n## %s\n\n", area)
+		}
+		fmt.Fprintf(&b, "* [%s](%s.md): %s\n", r.ID, r.ID, r.Body().Title)
+	}
+	return b.String()
+}
+
+// ParameterPage is what is known of one kernel parameter, with the rules that propose to change it.
+func ParameterPage(p *advisor.Parameter, set *advisor.RuleSet, kernel advisor.Version) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n\n%s\n\n", p.Key, p.Summary)
+	line := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(&b, "* %s: %s\n", name, text)
+		}
+	}
+	if p.MistakenFor != "" {
+		line("never existed", "people mean "+p.MistakenFor)
+	}
+	line("type", parameterType(p))
+	for _, n := range slices.Sorted(maps.Keys(p.Values)) {
+		line(fmt.Sprintf("value %d", n), p.Values[n])
+	}
+	for _, bounds := range p.Accepts {
+		line("accepted since kernel "+bounds.Since.String(), bounds.String()+", else EINVAL")
+	}
+	for i, d := range p.Defaults {
+		until := ""
+		if i+1 < len(p.Defaults) {
+			until = " until before " + p.Defaults[i+1].Since.String()
+		}
+		line("default since "+d.Since.String()+until, defaultText(d))
+	}
+	line("kernels", lifeText(p))
+	line("on kernel "+kernel.String(), statusText(p, kernel))
+	line("network namespaces", namespaceText(p))
+	line("module", p.Module)
+	line("takes effect", p.TakesEffect)
+	line("depends on", strings.Join(p.DependsOn, ", "))
+	if len(p.Misconception) > 0 {
+		b.WriteString("\nWhat people believe, and what is true:\n\n")
+		for _, m := range p.Misconception {
+			fmt.Fprintf(&b, "* %s\n", m)
+		}
+	}
+	if rules := rulesFor(p.Key, set); len(rules) > 0 {
+		b.WriteString("\nJudged by:\n\n")
+		for _, r := range rules {
+			fmt.Fprintf(&b, "* %s: %s\n", r.ID, r.Body().Title)
+		}
+	}
+	b.WriteString("\nSources:\n\n")
+	for _, s := range p.Sources {
+		fmt.Fprintf(&b, "* %s\n", s)
+	}
+	return b.String()
+}
+
+func parameterType(p *advisor.Parameter) string {
+	t := p.Type.String()
+	if p.Elements > 0 {
+		t = fmt.Sprintf("%d numbers", p.Elements)
+	}
+	if p.Unit != "" {
+		t += ", " + p.Unit
+	}
+	if p.ReadOnly {
+		t += ", read-only"
+	}
+	return t
+}
+
+func defaultText(d advisor.Default) string {
+	text := d.Is.String()
+	switch {
+	case d.Unknown != "":
+		text = d.Unknown
+	case d.Computed != nil:
+		text = "computed: " + d.About
+		if d.About == "" {
+			text += strings.Join(d.Computed, ", ")
+		}
+	case text == "":
+		text = "empty"
+	}
+	if d.Confidence < advisor.ConfidenceHigh {
+		text += " (confidence " + d.Confidence.String() + ")"
+	}
+	return text
+}
+
+func lifeText(p *advisor.Parameter) string {
+	var parts []string
+	if !p.Introduced.IsZero() {
+		parts = append(parts, "since "+p.Introduced.String())
+	}
+	if p.NoEffect != nil {
+		parts = append(parts, fmt.Sprintf("without effect since %s: %s", p.NoEffect.Since, p.NoEffect.Because))
+	}
+	if !p.Removed.IsZero() {
+		parts = append(parts, "removed in "+p.Removed.String())
+	}
+	if p.ReplacedBy != "" {
+		parts = append(parts, "use "+p.ReplacedBy)
+	}
+	if p.Vendor != "" {
+		parts = append(parts, "only on "+p.Vendor)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// statusText says in one phrase what the key is on one kernel; empty where no kernel was asked for.
+func statusText(p *advisor.Parameter, kernel advisor.Version) string {
+	switch {
+	case kernel.IsZero() || p.MistakenFor != "":
+		return ""
+	case !p.Removed.IsZero() && !kernel.Before(p.Removed):
+		return "does not exist any more"
+	case kernel.Before(p.Introduced):
+		return "does not exist yet"
+	case p.NoEffect != nil && !kernel.Before(p.NoEffect.Since):
+		return "exists and does nothing"
+	}
+	if d, ok := p.DefaultFor(kernel); ok {
+		return "default " + defaultText(d)
+	}
+	return "exists"
+}
+
+func namespaceText(p *advisor.Parameter) string {
+	switch {
+	case p.Namespaced == "":
+		return ""
+	case p.Namespaced == "never":
+		return "one value for the whole machine"
+	case p.Inherits:
+		return "a value each since " + p.Namespaced + "; a new one starts with a copy of the initial namespace's"
+	}
+	return "a value each since " + p.Namespaced + "; a new one starts with the kernel's default, not with the host's value"
+}
+
+// rulesFor lists the rules whose conditions or wants name a key.
+func rulesFor(key string, set *advisor.RuleSet) []*advisor.Rule {
+	var out []*advisor.Rule
+	for _, r := range set.Rules {
+		if strings.Contains(strings.Join(r.Body().Conditions, "\n")+"\n"+strings.Join(r.Body().Wants, "\n")+"\n", key) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// ParameterIndex is docs/sysctls.md: all kernel parameters of the catalogue.
+func ParameterIndex(set *advisor.RuleSet) string {
+	var b strings.Builder
+	b.WriteString("# Kernel parameters\n\nWhat the catalogue knows; `tcpadvise explain KEY` prints one of these. Facts by version are for mainline kernels up to " +
+		set.Catalogue.Newest().String() + "; distributions that backport may have a key or a default earlier.\n\n")
+	for _, key := range set.Catalogue.Keys() {
+		p, _ := set.Catalogue.Lookup(key)
+		b.WriteString("#" + ParameterPage(p, set, advisor.Version{}) + "\n")
+	}
+	return b.String()
+}
+
+// FactsPage is docs/facts.md: the vocabulary.
+func FactsPage(v *advisor.Vocabulary) string {
+	var b strings.Builder
+	b.WriteString("# Facts\n\nWhat rules may read. Each reading is known, absent or unknown; see [writing-rules.md](writing-rules.md).\n\n## Scalars\n\n")
+	terms(&b, v.Scalars)
+	b.WriteString("\n## Families\n\nA member is written `family[\"key\"]`.\n\n")
+	terms(&b, v.Families)
+	for _, name := range v.Tables() {
+		t, _ := v.Table(name)
+		fmt.Fprintf(&b, "\n## %s\n\n%s A row is named by %s.\n\n", name, t.Doc, strings.Join(t.Key, ", "))
+		terms(&b, t.Columns)
+	}
+	return b.String()
+}
+
+func terms(b *strings.Builder, all advisor.Terms) {
+	for _, name := range all.Names() {
+		t := all.Term(name)
+		unit := ""
+		if t.Unit != "" {
+			unit = ", " + t.Unit
+		}
+		fmt.Fprintf(b, "* `%s` (%s%s): %s\n", name, t.Type, unit, t.Doc)
+	}
+}
+
+// LanguagePage is docs/rule-language.md: the functions of the rule language.
+func LanguagePage() string {
+	var b strings.Builder
+	b.WriteString("# Functions of the rule language\n\nBeside the operators that [writing-rules.md](writing-rules.md) lists there are these. All are pure; an argument " +
+		"that is absent or unknown makes the result so.\n\n")
+	functions := advisor.Functions()
+	for _, name := range slices.Sorted(maps.Keys(functions)) {
+		call, text, _ := strings.Cut(functions[name], ": ")
+		fmt.Fprintf(&b, "* `%s`: %s\n", call, text)
+	}
+	return b.String()
+}
+
+// TopicPage is the page of a TCP state or a counter.
+func TopicPage(t advisor.Topic) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n\n%s\n", t.Name, upperFirst(t.Title))
+	for _, s := range t.Sections {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", s.Title, strings.TrimRight(s.Text, "\n"))
+	}
+	if len(t.Keys) > 0 {
+		fmt.Fprintf(&b, "\nKernel parameters: %s\n", strings.Join(t.Keys, ", "))
+	}
+	fmt.Fprintf(&b, "\nSources: %s\n", strings.Join(t.Sources, "; "))
+	return b.String()
+}
