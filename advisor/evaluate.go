@@ -277,20 +277,26 @@ func (r *run) explain() {
 	}
 }
 
-// sameThing reports whether two findings are about one thing: the host, the same row, or rows joined by a column.
+// sameThing reports whether two findings are about one thing: the host, the same row, or rows that agree in each column by
+// which both tables can be joined.
 func (r *run) sameThing(a, b *candidate) bool {
 	if a.Subject.Table == "" || b.Subject.Table == "" || a.Subject == b.Subject {
 		return true
 	}
 	left, _ := r.set.Vocabulary.Table(a.Subject.Table)
 	right, _ := r.set.Vocabulary.Table(b.Subject.Table)
+	agree := false
 	for _, column := range left.Joins {
-		x, y := a.row.Cells[column], b.row.Cells[column]
-		if slices.Contains(right.Joins, column) && x.State == StateKnown && y.State == StateKnown && x.Value.Equal(y.Value) {
-			return true
+		if !slices.Contains(right.Joins, column) {
+			continue
 		}
+		x, y := a.row.Cells[column], b.row.Cells[column]
+		if x.State != StateKnown || y.State != StateKnown || !x.Value.Equal(y.Value) {
+			return false
+		}
+		agree = true
 	}
-	return false
+	return agree
 }
 
 // Finish sorts, counts and decides, for the host, the gate and the gaps of the options.

@@ -24,7 +24,7 @@ func processesOf(t tree) (advisor.Table, []advisor.Gap) {
 	return b.Facts().Table("processes"), gaps
 }
 
-func rowOf(tab advisor.Table, pid int) (advisor.Row, bool) {
+func processRow(tab advisor.Table, pid int) (advisor.Row, bool) {
 	for _, r := range tab.Rows {
 		if n, _ := r.Cells["pid"].Value.Int(); n == int64(pid) {
 			return r, true
@@ -76,7 +76,7 @@ func TestProcessesLive(t *testing.T) {
 	if tab.Unknown != "" || len(gaps) > 0 {
 		t.Error(tab.Unknown, gaps)
 	}
-	r, ok := rowOf(tab, pid)
+	r, ok := processRow(tab, pid)
 	if !ok {
 		t.Fatalf("process %d is not among %d", pid, len(tab.Rows))
 	}
@@ -100,7 +100,7 @@ func TestProcessesLive(t *testing.T) {
 		t.Error(r.Cells["fds"].Origin)
 	}
 	for _, not := range []int{2, os.Getpid()} {
-		if r, ok := rowOf(tab, not); ok && showFact(r.Cells["name"]) != "init" && (not != 2 || showFact(r.Cells["name"]) == "kthreadd") {
+		if r, ok := processRow(tab, not); ok && showFact(r.Cells["name"]) != "init" && (not != 2 || showFact(r.Cells["name"]) == "kthreadd") {
 			t.Errorf("%d is in the table: %s", not, showFact(r.Cells["name"]))
 		}
 	}
@@ -131,7 +131,7 @@ func TestProcessesAsNobody(t *testing.T) {
 	bySize := statCountsFDs()
 	asNobody(t, func() {
 		tab, _ := processesOf(live)
-		r, ok := rowOf(tab, pid)
+		r, ok := processRow(tab, pid)
 		if !ok {
 			if tab.Unknown == "" {
 				t.Error("a process is missing and nobody says so")

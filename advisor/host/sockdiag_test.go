@@ -274,7 +274,7 @@ func TestRefusedFallsBackToProc(t *testing.T) {
 		if row.Origin.Path != "/proc/net/tcp" {
 			t.Errorf("origin %+v", row.Origin)
 		}
-		d := rowOf(t, facts, "dialled", map[string]string{"destination": "127.0.0.2"})
+		d := socketRow(t, facts, "dialled", map[string]string{"destination": "127.0.0.2"})
 		if number(t, d.Cells["time_wait"]) != 1 || number(t, d.Cells["time_wait_young"]) != 1 {
 			t.Errorf("dialled %+v", d.Cells)
 		}

@@ -18,8 +18,8 @@ import (
 const (
 	maxSuspects    = 32 << 10         // CLOSE_WAIT sockets kept one by one: 3 MB
 	maxGroups      = 8 << 10          // destinations and peers counted at once
-	maxSocketRows  = 256              // rows of a table; listeners have maxListenRows
-	maxListenRows  = 4096             //
+	maxSocketRows  = 256              // rows of a table
+	maxListenRows  = 4096             // rows of listeners, each of which a rule may judge
 	ownedFrom      = 1000             // sockets to one destination from which the process that dials is looked for
 	timeWaitLength = 60 * time.Second // TCP_TIMEWAIT_LEN, fixed (include/net/tcp.h)
 	defaultReuse   = time.Second      // tcp_tw_reuse_delay, fixed before 6.14

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -33,7 +34,7 @@ func inOwnNetns(t testing.TB) bool {
 		}
 		return true
 	}
-	args := []string{"-test.run=^" + t.Name() + "$", "-test.timeout=60s", "-test.v"}
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.timeout=180s", "-test.v"}
 	if _, ok := t.(*testing.B); ok {
 		args = []string{"-test.run=^$", "-test.bench=^" + t.Name() + "$", "-test.timeout=300s", "-test.benchtime=20x"}
 	}
@@ -172,7 +173,7 @@ func dumpFacts(t testing.TB, facts *advisor.Facts) {
 		table := facts.Table(name)
 		for _, row := range table.Rows {
 			var b strings.Builder
-			for _, column := range slices.Sorted(mapsKeys(row.Cells)) {
+			for _, column := range slices.Sorted(maps.Keys(row.Cells)) {
 				f := row.Cells[column]
 				text := f.Value.String()
 				if f.State != advisor.StateKnown {
@@ -185,18 +186,8 @@ func dumpFacts(t testing.TB, facts *advisor.Facts) {
 	}
 }
 
-func mapsKeys(m map[string]advisor.Fact) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
-}
-
-// rowOf is the only row of a table whose cells read like want.
-func rowOf(t testing.TB, facts *advisor.Facts, table string, want map[string]string) advisor.Row {
+// socketRow is the only row of a table whose cells read like want.
+func socketRow(t testing.TB, facts *advisor.Facts, table string, want map[string]string) advisor.Row {
 	t.Helper()
 	var found []advisor.Row
 	for _, row := range facts.Table(table).Rows {
@@ -217,13 +208,13 @@ func rowOf(t testing.TB, facts *advisor.Facts, table string, want map[string]str
 
 func onlyRow(t testing.TB, facts *advisor.Facts, table string) advisor.Row {
 	t.Helper()
-	return rowOf(t, facts, table, nil)
+	return socketRow(t, facts, table, nil)
 }
 
 // expect compares cells as people read them; "" means absent, "?" unknown.
 func expect(t testing.TB, row advisor.Row, want map[string]string) {
 	t.Helper()
-	for _, column := range slices.Sorted(keys(want)) {
+	for _, column := range slices.Sorted(maps.Keys(want)) {
 		f, got := row.Cells[column], ""
 		switch f.State {
 		case advisor.StateKnown:
@@ -233,16 +224,6 @@ func expect(t testing.TB, row advisor.Row, want map[string]string) {
 		}
 		if got != want[column] {
 			t.Errorf("%s = %q, want %q (%s)", column, got, want[column], f.Why)
-		}
-	}
-}
-
-func keys(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
 		}
 	}
 }
@@ -409,7 +390,7 @@ func TestBlockedReader(t *testing.T) {
 	expect(t, onlyRow(t, facts, "close_wait"), map[string]string{
 		"count": "3", "unread": "3", "unread_bytes": "3003", "unread_bytes_max": "1002", "eof_seen": "0", "read_all": "0", "established": "1",
 	})
-	expect(t, rowOf(t, facts, "established", map[string]string{"side": "accepted"}), map[string]string{
+	expect(t, socketRow(t, facts, "established", map[string]string{"side": "accepted"}), map[string]string{
 		"count": "1", "unread": "1", "unread_bytes_max": "1", "unaccepted": "0",
 	})
 }
@@ -445,9 +426,9 @@ func TestClientPool(t *testing.T) {
 		"established": "0", "queue_used": "", "queue_limit": "", "peer": "127.0.0.2", "pid": itoa(int64(os.Getpid())),
 	})
 	between(t, row, "patience_min", 250*time.Millisecond, 400*time.Millisecond)
-	d := rowOf(t, facts, "dialled", map[string]string{"destination": "127.0.0.2"})
+	d := socketRow(t, facts, "dialled", map[string]string{"destination": "127.0.0.2"})
 	expect(t, d, map[string]string{"source": "127.0.0.1", "other": "8", "established": "0", "holding": "8", "time_wait": "0", "loopback": "true"})
-	expect(t, rowOf(t, facts, "fin_wait2", map[string]string{"side": "accepted"}), map[string]string{"orphaned": "8"})
+	expect(t, socketRow(t, facts, "fin_wait2", map[string]string{"side": "accepted"}), map[string]string{"orphaned": "8"})
 }
 
 // Scenario D: who closes first holds the TIME_WAIT, and only the dialler's holds a port.
@@ -556,12 +537,12 @@ func TestIPv6AndMapped(t *testing.T) {
 	leave(only.Addr().String(), only)
 	time.Sleep(20 * time.Millisecond)
 	facts := look(t)
-	expect(t, rowOf(t, facts, "listeners", map[string]string{"address": "::"}), map[string]string{"wildcard": "true", "dual_stack": "true"})
-	expect(t, rowOf(t, facts, "listeners", map[string]string{"address": "::1"}), map[string]string{"wildcard": "false", "dual_stack": "false"})
-	expect(t, rowOf(t, facts, "close_wait", map[string]string{"address": "::"}), map[string]string{"side": "accepted", "count": "2", "peer": "", "read_all": "2"})
-	expect(t, rowOf(t, facts, "close_wait", map[string]string{"address": "::1"}), map[string]string{"side": "accepted", "count": "1", "peer": "::1", "loopback": "true"})
+	expect(t, socketRow(t, facts, "listeners", map[string]string{"address": "::"}), map[string]string{"wildcard": "true", "dual_stack": "true"})
+	expect(t, socketRow(t, facts, "listeners", map[string]string{"address": "::1"}), map[string]string{"wildcard": "false", "dual_stack": "false"})
+	expect(t, socketRow(t, facts, "close_wait", map[string]string{"address": "::"}), map[string]string{"side": "accepted", "count": "2", "peer": "", "read_all": "2"})
+	expect(t, socketRow(t, facts, "close_wait", map[string]string{"address": "::1"}), map[string]string{"side": "accepted", "count": "1", "peer": "::1", "loopback": "true"})
 	for _, peer := range []string{"127.0.0.1", "::1"} {
-		rowOf(t, facts, "dialled", map[string]string{"destination": peer, "port": itoa(port(dual.Addr())), "loopback": "true"})
+		socketRow(t, facts, "dialled", map[string]string{"destination": peer, "port": itoa(port(dual.Addr())), "loopback": "true"})
 	}
 }
 
@@ -661,7 +642,7 @@ func TestReplayAndFallbackAgree(t *testing.T) {
 		t.Errorf("live:\n%s\nreplay:\n%s", a, b)
 	}
 	collectSockets(t.Context(), refusing{}, socketOptions{}, &proc)
-	compareKnown(t, live, proc, a, render(proc.Facts()))
+	compareKnown(t, a, render(proc.Facts()))
 }
 
 // refusing is this machine under a filter that forbids netlink.
@@ -675,7 +656,7 @@ func (r refusing) ask(name string, live func(func([]byte) error) error, use func
 }
 
 // compareKnown wants each line of the fallback, but for unknown cells, among sock_diag's.
-func compareKnown(t *testing.T, _, _ advisor.Builder, diag, proc string) {
+func compareKnown(t *testing.T, diag, proc string) {
 	t.Helper()
 	known := map[string]bool{}
 	for line := range strings.Lines(diag) {
@@ -704,7 +685,7 @@ func render(f *advisor.Facts) string {
 	}
 	for _, name := range f.Tables() {
 		for i, row := range f.Table(name).Rows {
-			for _, column := range slices.Sorted(mapsKeys(row.Cells)) {
+			for _, column := range slices.Sorted(maps.Keys(row.Cells)) {
 				line(fmt.Sprintf("%s[%d].%s", name, i, column), row.Cells[column])
 			}
 		}
@@ -758,13 +739,13 @@ func TestCloseWaitGroupsByOwner(t *testing.T) {
 		`"11" "41" "1024" "/system.slice/nginx.service" "nginx" 51 52`+"\n",
 		`"12" "9" "unlimited" "/user.slice" "java \"x\"" 53`+"\n", "unreadable 4\n")
 	facts, gaps := collectFrom(t, s, socketOptions{})
-	expect(t, rowOf(t, facts, "close_wait", map[string]string{"process": "nginx"}), map[string]string{
+	expect(t, socketRow(t, facts, "close_wait", map[string]string{"process": "nginx"}), map[string]string{
 		"count": "3", "pid": "11", "fds": "41", "fd_limit": "1024", "processes": "2", "unit": "nginx.service", "side": "dialled",
 	})
-	expect(t, rowOf(t, facts, "close_wait", map[string]string{"process": `java "x"`}), map[string]string{
+	expect(t, socketRow(t, facts, "close_wait", map[string]string{"process": `java "x"`}), map[string]string{
 		"count": "1", "fd_limit": "unlimited", "unit": "", "cgroup": "/user.slice",
 	})
-	row := rowOf(t, facts, "close_wait", map[string]string{"count": "2"})
+	row := socketRow(t, facts, "close_wait", map[string]string{"count": "2"})
 	expect(t, row, map[string]string{"process": "?", "uid": "0"})
 	if why := row.Cells["process"].Why; !strings.Contains(why, "4 processes could not be read (run as root)") {
 		t.Errorf("why: %q", why)
@@ -807,10 +788,10 @@ func TestReusePortSiblings(t *testing.T) {
 	s.sockets("sock_diag/6/listen", fakeSocket{state: stateListen, local: "[::]:80", remote: "[::]:0", wqueue: 5, inode: 9, v6Only: true})
 	s.lines("owners", `"10" "40" "1024" "/" "nginx" 7 8 9`+"\n", "unreadable 0\n")
 	facts, _ := collectFrom(t, s, socketOptions{})
-	expect(t, rowOf(t, facts, "listeners", map[string]string{"address": "0.0.0.0"}), map[string]string{
+	expect(t, socketRow(t, facts, "listeners", map[string]string{"address": "0.0.0.0"}), map[string]string{
 		"sockets": "2", "queue_used": "90", "queue_limit": "128", "drops": "?", "process": "nginx", "unit": "",
 	})
-	expect(t, rowOf(t, facts, "listeners", map[string]string{"address": "::"}), map[string]string{"dual_stack": "false", "wildcard": "true"})
+	expect(t, socketRow(t, facts, "listeners", map[string]string{"address": "::"}), map[string]string{"dual_stack": "false", "wildcard": "true"})
 }
 
 // Without the right to see processes the kernel's cgroup number still names the unit.

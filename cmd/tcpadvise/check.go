@@ -159,6 +159,7 @@ func (a *app) diagnose(ctx context.Context, in *input, operands []string, set *a
 	if err != nil {
 		return nil, incomplete(err)
 	}
+	go set.Prepare() // the rules are decoded while the host answers
 	facts, identity, gaps := h.Facts(ctx)
 	if err := ctx.Err(); err != nil {
 		return nil, incomplete(fmt.Errorf("interrupted: %w", err))

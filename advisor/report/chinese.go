@@ -1,0 +1,65 @@
+package report
+
+// chinese holds the text report's own phrases by their English form; what the rules say is translated with the rules. What
+// a flag takes or a shell runs stays as it is typed.
+func chinese() map[string]string {
+	return map[string]string{
+		", ": "，", ",": "，", "; ": "；", ";": "；", ":": "：",
+
+		"files alone": "仅文件", "a host without a name": "未命名主机", "live": "在线", "from a capture": "来自采集包",
+		"from another root": "来自其他根目录", "network namespace %s": "网络命名空间 %s", "judged for Linux %s": "按 Linux %s 判断",
+		"rules %s": "规则 %s",
+
+		"ERROR": "错误", "WARNING": "警告", "NOTE": "提示",
+		"high confidence": "可信度高", "medium confidence": "可信度中", "low confidence": "可信度低",
+		"a symptom of the above": "上述问题的症状", "a symptom of %s": "%s 的症状",
+
+		"found:": "依据：", "change:": "更改：", "remedy:": "对策：", "do:": "操作：", "not:": "勿做：",
+		"as above": "同上", "in the program's code; no kernel setting helps": "修改程序代码；内核参数无济于事",
+		"removed": "删除", "then: %s": "然后：%s", "safe": "安全", "review first": "请先审阅", "by hand only": "仅限手工",
+
+		"and %d more of %s: --format json lists it":   "%[2]s 另有 %[1]d 项：--format json 可列出",
+		"and %d more of %s: --format json lists them": "%[2]s 另有 %[1]d 项：--format json 可列出",
+		"and %d more: --format json lists it":         "另有 %d 项：--format json 可列出",
+		"and %d more: --format json lists them":       "另有 %d 项：--format json 可列出",
+		"and %d more":                                 "另有 %d 项",
+
+		"%d finding is waived:": "已豁免 %d 项：", "%d findings are waived:": "已豁免 %d 项：",
+		"%d rule undecided (%s):": "%d 条规则未能判断（%s）：", "%d rules undecided (%s):": "%d 条规则未能判断（%s）：",
+		"for no stated reason":                                     "原因不明",
+		"%d input could not be read:":                              "%d 项输入无法读取：",
+		"%d inputs could not be read:":                             "%d 项输入无法读取：",
+		"not read, and not asked for:":                             "未读取（未要求读取）：",
+		"findings disagree on %d setting; no change is proposed:":  "%d 项设置的建议互相矛盾，不作更改：",
+		"findings disagree on %d settings; no change is proposed:": "%d 项设置的建议互相矛盾，不作更改：",
+
+		"the changes as a diff:": "以 diff 查看更改：", "reasons and exceptions:": "原因与例外：",
+
+		"%d error": "%d 个错误", "%d errors": "%d 个错误", "%d warning": "%d 个警告", "%d warnings": "%d 个警告",
+		"%d note": "%d 个提示", "%d notes": "%d 个提示", "%d waived": "%d 项已豁免",
+		"%d rule quiet": "%d 条规则无发现", "%d rules quiet": "%d 条规则无发现",
+		"%d does not apply": "%d 条不适用", "%d do not apply": "%d 条不适用",
+		"%d undecided": "%d 条未能判断", "%d skipped": "%d 条已跳过",
+		"%d finding below %s is not shown":                  "另有 %d 项低于 %s，未显示",
+		"%d findings below %s are not shown":                "另有 %d 项低于 %s，未显示",
+		"no rule was judged":                                "没有判断任何规则",
+		"no finding in what could be read: %d rule judged":  "可读取的部分没有发现问题：已判断 %d 条规则",
+		"no finding in what could be read: %d rules judged": "可读取的部分没有发现问题：已判断 %d 条规则",
+		"no finding: %d rule judged":                        "没有发现问题：已判断 %d 条规则",
+		"no finding: %d rules judged":                       "没有发现问题：已判断 %d 条规则",
+
+		"fails: %d finding at or above %s":                     "不通过：%d 项达到或高于 %s",
+		"fails: %d findings at or above %s":                    "不通过：%d 项达到或高于 %s",
+		"incomplete: %d input could not be read":               "不完整：%d 项输入无法读取",
+		"incomplete: %d inputs could not be read":              "不完整：%d 项输入无法读取",
+		"%d finding at or above %s":                            "%d 项达到或高于 %s",
+		"%d findings at or above %s":                           "%d 项达到或高于 %s",
+		"passes: no finding at or above %s":                    "通过：没有达到或高于 %s 的问题",
+		"passes: no new finding at or above %s":                "通过：没有达到或高于 %s 的新问题",
+		"passes: no unwaived finding at or above %s":           "通过：除已豁免外，没有达到或高于 %s 的问题",
+		"passes: --fail-on never":                              "通过：--fail-on never",
+		"passes: nothing was found because nothing was judged": "通过：未作任何判断，因此没有发现",
+		"%d rule is undecided":                                 "%d 条规则未能判断", "%d rules are undecided": "%d 条规则未能判断",
+		"%d input was not read": "%d 项输入未读取", "%d inputs were not read": "%d 项输入未读取",
+	}
+}
