@@ -97,6 +97,8 @@ type Finding struct {
 	ExplainedBy *string          `json:"explained_by"` // rule ID of the cause that this finding is a symptom of
 	Waived      *string          `json:"waived"`       // the waiver's reason; nil: not waived
 	Docs        string           `json:"docs"`         // path of the rule's page in the project
+
+	cause Subject // of the finding that ExplainedBy names
 }
 
 // Where is the first position in a file among the evidence: where an editor should open; zero where there is none.

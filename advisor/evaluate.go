@@ -269,8 +269,7 @@ func (r *run) explain() {
 		for _, cause := range r.candidates {
 			if cause != symptom && cause.ExplainedBy == nil &&
 				slices.ContainsFunc(cause.rule.Explains, func(p string) bool { return MatchID(p, symptom.Rule) }) && r.sameThing(cause, symptom) {
-				id := cause.Rule
-				symptom.ExplainedBy = &id
+				symptom.ExplainedBy, symptom.cause = &cause.Rule, cause.Subject
 				break
 			}
 		}
@@ -361,11 +360,22 @@ func (d *Diagnosis) sort() {
 			symptoms = append(symptoms, f)
 		}
 	}
-	for _, s := range slices.Backward(symptoms) {
-		i := slices.IndexFunc(ordered, func(f Finding) bool { return f.Rule == *s.ExplainedBy })
-		ordered = slices.Insert(ordered, i+1, s)
+	for placed := true; placed; { // a symptom's cause may itself be a symptom, and be placed later
+		placed = false
+		symptoms = slices.DeleteFunc(symptoms, func(s Finding) bool {
+			i := slices.IndexFunc(ordered, func(f Finding) bool { return f.Rule == *s.ExplainedBy && f.Subject == s.cause })
+			if i < 0 {
+				return false
+			}
+			for i++; i < len(ordered) && ordered[i].ExplainedBy != nil && *ordered[i].ExplainedBy == *s.ExplainedBy; {
+				i++ // after the symptoms placed before
+			}
+			ordered = slices.Insert(ordered, i, s)
+			placed = true
+			return true
+		})
 	}
-	d.Findings = ordered
+	d.Findings = append(ordered, symptoms...)
 }
 
 // Merge folds the diagnoses of several independent inputs (files linted alone) into one. A rule counts by its weightiest

@@ -154,12 +154,14 @@ func (h *Host) collectSockets(ctx context.Context, b *advisor.Builder) []advisor
 	return collectSockets(ctx, h.tree, o, b)
 }
 
-// socketCounts is what sockstat counted; nil where a number is not known, so that nothing is taken for empty.
+// socketCounts is what sockstat counted; nil where a number is not known, so that nothing is taken for empty. A kernel
+// without IPv6 has no IPv6 sockets.
 func socketCounts(b *advisor.Builder) *sockstatCounts {
 	inUse, ok4 := b.Member("sockstat", "TCP.inuse").Value.Int()
-	inUse6, ok6 := b.Member("sockstat", "TCP6.inuse").Value.Int()
 	tw, okTW := b.Member("sockstat", "TCP.tw").Value.Int()
-	if !ok4 || !okTW || !ok6 {
+	six := b.Member("sockstat", "TCP6.inuse")
+	inUse6, _ := six.Value.Int() // absent: none
+	if !ok4 || !okTW || six.State == advisor.StateUnknown {
 		return nil
 	}
 	return &sockstatCounts{inUse: inUse, inUse6: inUse6, timeWait: tw}

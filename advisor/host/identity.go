@@ -104,7 +104,9 @@ func collectIdentity(_ context.Context, t tree, b *advisor.Builder) []advisor.Ga
 	var gaps []advisor.Gap
 	for _, key := range slices.Sorted(maps.Keys(scalars)) {
 		b.Set(key, scalars[key])
-		gaps = append(gaps, gapsOf(scalars[key])...)
+		if key != "host.container" { // contradicting marks are no input that could not be read
+			gaps = append(gaps, gapsOf(scalars[key])...)
+		}
 	}
 	return append(slices.Compact(gaps), cmdlineSysctls(t, b)...)
 }

@@ -39,16 +39,20 @@ func diagnoses() map[string]*advisor.Diagnosis {
 func badNight() *advisor.Diagnosis {
 	return &advisor.Diagnosis{
 		Host: web,
-		Summary: advisor.Summary{Error: 2, Warning: 2, Info: 1, Waived: 1, Quiet: 61, NotApplicable: 9, Unknown: 3, Skipped: 2,
-			FailOn: "warning", Verdict: "fail"},
+		Summary: advisor.Summary{
+			Error: 2, Warning: 2, Info: 1, Waived: 1, Quiet: 61, NotApplicable: 9, Unknown: 3, Skipped: 2,
+			FailOn: "warning", Verdict: "fail",
+		},
 		Findings: []advisor.Finding{unaccepted(), overflows(), recycle(), sackOff(), idlePool(), waivedFinding()},
 		Unknown: []advisor.Undecided{
 			{Rule: "close-wait/hidden", Needs: []string{"hidden_sockets"}, Why: "run as root"},
 			{Rule: "fd/near-limit", Needs: []string{"processes.fds"}, Why: "run as root"},
 			{Rule: "queue/syn-drops", Needs: []string{`rate["TcpExt.TCPReqQFullDrop"]`}, Why: "only one sample was taken: --sample 10s takes two"},
 		},
-		Conflicts: []advisor.Conflict{{Setting: "sysctl:net.ipv4.tcp_tw_reuse", Rules: []string{"time-wait/port-pressure", "sysctl/demands-conflict"},
-			Why: "no value fulfils all of them"}},
+		Conflicts: []advisor.Conflict{{
+			Setting: "sysctl:net.ipv4.tcp_tw_reuse", Rules: []string{"time-wait/port-pressure", "sysctl/demands-conflict"},
+			Why: "no value fulfils all of them",
+		}},
 		Notices: []advisor.Gap{{Source: "network namespace 4026532281", Why: "2 listeners of other namespaces; --netns all reads them", Notice: true}},
 	}
 }
@@ -92,8 +96,10 @@ func recycle() advisor.Finding {
 		Subject: advisor.Subject{Table: "settings", Key: "/etc/sysctl.d/99-tuning.conf net.ipv4.tcp_tw_recycle"}, Title: "tcp_tw_recycle is set",
 		Message:  "net.ipv4.tcp_tw_recycle = 1 has no effect since Linux 4.12, which removed it, and makes sysctl -p fail",
 		Evidence: []advisor.Evidence{read("settings.value", advisor.Text("1"), file("/etc/sysctl.d/99-tuning.conf", 12, 28))},
-		Changes: []advisor.ProposedChange{{Setting: "sysctl:net.ipv4.tcp_tw_recycle", From: ptr(advisor.Int(1)), Remove: true,
-			Safety: advisor.SafetySafe}},
+		Changes: []advisor.ProposedChange{{
+			Setting: "sysctl:net.ipv4.tcp_tw_recycle", From: ptr(advisor.Int(1)), Remove: true,
+			Safety: advisor.SafetySafe,
+		}},
 		Do:   []string{"delete the line"},
 		Docs: "docs/rules/unsafe/tcp-tw-recycle.md",
 	}
@@ -223,6 +229,8 @@ func manyAlike() *advisor.Diagnosis {
 }
 
 func waivedOnly() *advisor.Diagnosis {
-	return &advisor.Diagnosis{Host: web, Findings: []advisor.Finding{waivedFinding()},
-		Summary: advisor.Summary{Waived: 1, Quiet: 60, NotApplicable: 9, FailOn: "warning", Verdict: "pass"}}
+	return &advisor.Diagnosis{
+		Host: web, Findings: []advisor.Finding{waivedFinding()},
+		Summary: advisor.Summary{Waived: 1, Quiet: 60, NotApplicable: 9, FailOn: "warning", Verdict: "pass"},
+	}
 }

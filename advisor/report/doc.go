@@ -8,6 +8,6 @@
 //   - the same diagnosis and options give the same bytes;
 //   - nothing that came from a file or a process reaches the reader as a control byte, as a character that is invisible or
 //     turns the direction of writing, or as invalid UTF-8: see escape.go;
-//   - without Options.Color no escape sequence is written, and with it the same text as without;
+//   - no escape sequence is written unless the options ask for colour, and then it changes no character of the text;
 //   - the JSON is always whole: Quiet and MinSeverity thin out the text only.
 package report

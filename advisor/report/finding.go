@@ -79,8 +79,8 @@ func (p *printer) title(indent int, f advisor.Finding) {
 	} else if f.Subject.Key != "" {
 		remarks = append(remarks, f.Subject.Key)
 	}
-	if f.Confidence < advisor.ConfidenceCertain {
-		remarks = append(remarks, p.confidence(f.Confidence))
+	if sure := p.confidence(f.Confidence); sure != "" {
+		remarks = append(remarks, sure)
 	}
 	if f.ExplainedBy != nil && indent > 0 {
 		remarks = append(remarks, p.say("a symptom of the above"))
@@ -99,16 +99,21 @@ func (p *printer) severity(s advisor.Severity) (string, style) {
 		return p.say("ERROR"), isError
 	case advisor.SeverityWarning:
 		return p.say("WARNING"), isWarning
+	case advisor.SeverityInfo:
 	}
 	return p.say("NOTE"), isNote
 }
 
+// confidence is silent where there is no doubt.
 func (p *printer) confidence(c advisor.Confidence) string {
 	switch c {
+	case advisor.ConfidenceCertain:
+		return ""
 	case advisor.ConfidenceHigh:
 		return p.say("high confidence")
 	case advisor.ConfidenceMedium:
 		return p.say("medium confidence")
+	case advisor.ConfidenceLow:
 	}
 	return p.say("low confidence")
 }
@@ -197,6 +202,7 @@ func (p *printer) safety(s advisor.Safety) string {
 		return p.say("safe")
 	case advisor.SafetyReview:
 		return p.say("review first")
+	case advisor.SafetyManual:
 	}
 	return p.say("by hand only")
 }

@@ -224,8 +224,13 @@ func TestJSONSchema(t *testing.T) {
 	}
 	base := write(t, "json", badNight(), report.Options{})
 	for _, c := range []struct{ old, new string }{
-		{`"verdict": "fail"`, `"verdict": "failed"`}, {`"tcpadvise.report/1"`, `"tcpadvise.report/2"`}, {`"evidence": [`, `"proof": [`},
-		{`"severity": "error"`, `"severity": "critical"`}, {`"do": []`, `"do": null`}, {`"line": 12`, `"line": 0`}, {`"remove": true`, `"remove": false`},
+		{`"verdict": "fail"`, `"verdict": "failed"`},
+		{`"tcpadvise.report/1"`, `"tcpadvise.report/2"`},
+		{`"evidence": [`, `"proof": [`},
+		{`"severity": "error"`, `"severity": "critical"`},
+		{`"do": []`, `"do": null`},
+		{`"line": 12`, `"line": 0`},
+		{`"remove": true`, `"remove": false`},
 	} {
 		broken := strings.Replace(base, c.old, c.new, 1)
 		if broken == base || published.Validate(instance(t, broken)) == nil {

@@ -30,13 +30,14 @@ func (s style) sgr() string {
 		return "1"
 	case isFaint:
 		return "2"
+	case plain:
 	}
 	return ""
 }
 
-// paint wraps text in the style's codes; without color, or for plain text, it adds nothing.
-func (s style) paint(color bool, text string) string {
-	if !color || s == plain || text == "" {
+// paint wraps text in the style's codes where they are wanted; plain text stays as it is.
+func (s style) paint(wanted bool, text string) string {
+	if !wanted || s == plain || text == "" {
 		return text
 	}
 	return "\x1b[" + s.sgr() + "m" + text + "\x1b[0m"

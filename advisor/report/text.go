@@ -20,16 +20,16 @@ const (
 
 // printer writes one text report.
 type printer struct {
-	buf   bytes.Buffer
-	limit int // columns; negative: none
-	color bool
-	zh    map[string]string // nil: English
+	buf    bytes.Buffer
+	limit  int // columns; negative: none
+	colour bool
+	zh     map[string]string // nil: English
 }
 
 // writeText writes what a person reads from the top: the worst first, each with what to type, then what could not be judged,
 // and last the answer, where the eye is when the prompt returns.
 func writeText(w io.Writer, d *advisor.Diagnosis, o Options) error {
-	p := &printer{limit: cmp.Or(o.Width, defaultWidth), color: o.Color}
+	p := &printer{limit: cmp.Or(o.Width, defaultWidth), colour: o.Color}
 	if o.Lang == "zh" {
 		p.zh = chinese()
 	}
@@ -116,7 +116,7 @@ func (p *printer) item(indent int, label string, s style, words []word) {
 		return
 	}
 	column := indent + labels
-	p.buf.WriteString(strings.Repeat(" ", indent) + s.paint(p.color, label) + strings.Repeat(" ", max(1, labels-width(label))))
+	p.buf.WriteString(strings.Repeat(" ", indent) + s.paint(p.colour, label) + strings.Repeat(" ", max(1, labels-width(label))))
 	p.fill(column, column, words)
 }
 
@@ -253,14 +253,11 @@ func (p *printer) conflicts(all []advisor.Conflict) {
 	}
 }
 
-// hints tell once what to type next; each only where it has something to show.
+// hints tell once what to type next.
 func (p *printer) hints(shown []advisor.Finding) {
 	if len(shown) == 0 {
 		return
 	}
 	p.space()
-	if slices.ContainsFunc(shown, func(f advisor.Finding) bool { return len(f.Changes) > 0 }) {
-		p.line(0, styled(isFaint, append(prose(p.say("the changes as a diff:")), whole("tcpadvise patch"))...))
-	}
 	p.line(0, styled(isFaint, append(prose(p.say("reasons and exceptions:")), whole("tcpadvise explain RULE"))...))
 }

@@ -64,7 +64,8 @@ func (p *printer) nothing(d *advisor.Diagnosis) string {
 
 // verdict is the exit code in words. It repeats the diagnosis's verdict and never computes its own.
 func (p *printer) verdict(d *advisor.Diagnosis, quiet bool) {
-	look, text := plain, ""
+	var look style
+	var text string
 	switch n := gating(d); d.Summary.Verdict {
 	case advisor.VerdictFail:
 		look, text = isError, p.count(n, "fails: %d finding at or above %s", "fails: %d findings at or above %s", d.Summary.FailOn)

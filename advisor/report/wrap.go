@@ -71,7 +71,8 @@ func beginsWide(s string) bool {
 
 // isShell reports an option or an operator of the shell.
 func isShell(field string) bool {
-	if strings.Contains(" | || && > >> < ", " "+field+" ") {
+	switch field {
+	case "|", "||", "&&", ">", ">>", "<":
 		return true
 	}
 	return len(field) > 1 && field[0] == '-' && field[1] != '>' && (field[1] < '0' || '9' < field[1])
@@ -102,7 +103,11 @@ func bind(s string, binds func(field string) bool) []word {
 
 // isUnit reports what must not be parted from the number before it.
 func isUnit(field string) bool {
-	return strings.Contains(" ms s min h d B KiB MiB GiB TiB Mbit/s % ", " "+strings.TrimRight(field, ",.;:)")+" ")
+	switch strings.TrimRight(field, ",.;:)") {
+	case "ms", "s", "min", "h", "d", "B", "KiB", "MiB", "GiB", "TiB", "Mbit/s", "%":
+		return true
+	}
+	return false
 }
 
 func isNumber(field string) bool {
@@ -157,7 +162,7 @@ func (p *printer) fill(at, hang int, words []word) {
 	var run strings.Builder // words in one style, painted together
 	var look style
 	flush := func(next style) {
-		p.buf.WriteString(look.paint(p.color, run.String()))
+		p.buf.WriteString(look.paint(p.colour, run.String()))
 		run.Reset()
 		look = next
 	}
@@ -232,8 +237,8 @@ func clusters(s string) []cluster {
 		for end < len(cs) && letter(cs[end]) {
 			end++
 		}
-		before := start > 0 && strings.Contains("/._-", cs[start-1].text)
-		after := end+1 < len(cs) && strings.Contains("._-", cs[end].text) && !cs[end+1].wide
+		before := start > 0 && joins(cs[start-1])
+		after := end+1 < len(cs) && joins(cs[end]) && cs[end].text != "/" && !cs[end+1].wide
 		for i := start; i < end; i++ {
 			cs[i].name = before || after
 		}
@@ -246,6 +251,15 @@ func letter(c cluster) bool {
 	return c.wide && !strings.Contains(closing, c.text) && !strings.Contains(opening, c.text)
 }
 
+// joins reports what holds the parts of a file name together.
+func joins(c cluster) bool {
+	switch c.text {
+	case "/", ".", "_", "-":
+		return true
+	}
+	return false
+}
+
 func mayBreak(cs []cluster, i int) bool {
 	a, b := cs[i-1], cs[i]
 	switch {
@@ -253,7 +267,7 @@ func mayBreak(cs []cluster, i int) bool {
 		return false
 	case a.name && b.name:
 		return false
-	case b.name && strings.Contains("/._-", a.text), a.name && strings.Contains("/._-", b.text):
+	case b.name && joins(a), a.name && joins(b):
 		return false
 	}
 	return true

@@ -125,12 +125,13 @@ func commandPage(root *cobra.Command) string {
 
 Running without root is no error: what needs root is undecided, and listed. Findings go to standard output, all else to standard error.
 `)
+	root.InitDefaultCompletionCmd() // cobra adds it when a command is run
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		if cmd.Hidden || cmd.Name() == "help" {
 			return
 		}
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n", cmd.UseLine(), cmd.Short+".")
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", strings.TrimSuffix(cmd.UseLine(), " [flags]"), cmd.Short+".")
 		if cmd.Long != "" && cmd != root {
 			fmt.Fprintf(&b, "\n%s\n", cmd.Long)
 		}

@@ -2,17 +2,18 @@ package main
 
 import (
 	"bytes"
-	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // exits is the script command "exits CODE tcpadvise ARG...": it runs the program in the script's directory and checks the
-// exit code exactly, which testscript's own exec cannot. The output is kept in the files out and err.
+// exit code exactly, which testscript's own exec cannot. A file called stdin is typed in; the output is kept in the files
+// out and err.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || args[1] != "tcpadvise" {
 		ts.Fatalf("usage: exits CODE tcpadvise ARG...")
@@ -20,31 +21,37 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	var out, errOut bytes.Buffer
-	input, err := os.ReadFile(ts.MkAbs("stdin"))
-	if err != nil {
-		input = nil // no file called stdin: nothing is typed
+	cmd := exec.Command(programIn(ts.Getenv("PATH")), args[2:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), &out, &errOut
+	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"), "LANG=C.UTF-8", "LC_ALL=", "GOCOVERDIR="+ts.Getenv("GOCOVERDIR"))
+	if input, err := os.Open(ts.MkAbs("stdin")); err == nil {
+		defer input.Close()
+		cmd.Stdin = input
 	}
-	operands := make([]string, len(args)-2)
-	for i, arg := range args[2:] {
-		operands[i] = inDirectory(ts, arg)
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		ts.Fatalf("%v", err)
 	}
-	code := run(context.Background(), operands, bytes.NewReader(input), &out, &errOut)
-	clean := func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(ts.MkAbs(".")+"/"), nil) }
-	ts.Check(os.WriteFile(ts.MkAbs("out"), clean(out.Bytes()), 0o644))
-	ts.Check(os.WriteFile(ts.MkAbs("err"), clean(errOut.Bytes()), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("out"), out.Bytes(), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("err"), errOut.Bytes(), 0o644))
 	ts.Logf("%s%s", out.String(), errOut.String())
-	if code != want {
+	if code := cmd.ProcessState.ExitCode(); code != want {
 		ts.Fatalf("exit code %d, want %d", code, want)
 	}
 }
 
-// inDirectory makes a path that the script holds absolute: the program runs inside the test's process.
-func inDirectory(ts *testscript.TestScript, arg string) string {
-	if strings.HasPrefix(arg, "-") || filepath.IsAbs(arg) || strings.Contains(arg, "*") {
-		return arg
+// programIn finds the program that testscript put in front of the path.
+func programIn(path string) string {
+	for _, dir := range filepath.SplitList(path) {
+		if name := filepath.Join(dir, "tcpadvise"); exists(name) {
+			return name
+		}
 	}
-	if _, err := os.Lstat(ts.MkAbs(arg)); err == nil || strings.HasPrefix(arg, "./") {
-		return ts.MkAbs(arg)
-	}
-	return arg
+	return "tcpadvise"
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }

@@ -100,7 +100,6 @@ program's: it has not called close), and writes nothing to the host.`,
   tcpadvise explain tcp_tw_recycle         what a kernel parameter does, by version`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
 	root.PersistentFlags().StringVar(&a.color, "color", "auto", "colour in text: auto (on a terminal), always or never")
 	root.PersistentFlags().StringVar(&a.lang, "lang", "", "language of rule texts, en or zh (default: the locale)")
