@@ -21,9 +21,11 @@ build:
 generate:
 	$(GO) generate ./...
 
-# bench prints ratios against named yardsticks, medians of interleaved pairs: this kind of machine is noisy, ratios are not.
-bench: build
-	$(GO) run ./tools/bench ./tcpadvise
+# bench prints ratios against named yardsticks, medians of interleaved pairs: machines are noisy, ratios less so. Then the
+# benchmarks that stand beside the code.
+bench: test-deps
+	$(GO) test -run '^$$' -bench 'Ratio' -benchtime 1x -timeout 20m ./cmd/tcpadvise ./advisor/...
+	$(GO) test -run '^$$' -bench '^Benchmark[^R]' -benchmem -timeout 20m ./advisor/...
 
 fuzz:
 	for target in $$($(GO) list -f '{{.ImportPath}}' ./... ); do \
