@@ -35,7 +35,6 @@ type frame struct {
 	backports bool
 	rows      []Row      // bound rows, outermost first
 	trace     []Evidence // what was read, in order; cut back where a reading did not decide
-	keys      []string   // kernel parameters among the readings; grows only
 	steps     int
 }
 

@@ -375,7 +375,7 @@ func (d *Diagnosis) sort() {
 			return true
 		})
 	}
-	d.Findings = append(ordered, symptoms...)
+	d.Findings = slices.Concat(ordered, symptoms)
 }
 
 // Merge folds the diagnoses of several independent inputs (files linted alone) into one. A rule counts by its weightiest

@@ -107,7 +107,7 @@ func (l *loader) dir(dir fs.FS, prefix string) {
 			return nil
 		}
 		found++
-		data, err := readRegular(dir, name, e)
+		data, err := readRegular(dir, name)
 		if err != nil {
 			fail(name, "%v", err)
 			return nil
@@ -141,7 +141,7 @@ func (l *loader) rule(id, file string, data []byte, user bool) {
 }
 
 // readRegular refuses what a user's directory may hold beside files: reading a FIFO would never end.
-func readRegular(dir fs.FS, name string, e fs.DirEntry) ([]byte, error) {
+func readRegular(dir fs.FS, name string) ([]byte, error) {
 	info, err := fs.Stat(dir, name)
 	switch {
 	case err != nil:
