@@ -321,16 +321,53 @@ func LanguagePage() string {
 	return b.String()
 }
 
-// TopicPage is the page of a TCP state or a counter.
+// TopicPage is the page of a TCP state or a counter, laid out for one screen of a terminal.
 func TopicPage(t advisor.Topic) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\n%s\n", t.Name, upperFirst(t.Title))
+	fmt.Fprintf(&b, "%s: %s\n", t.Name, t.Title)
 	for _, s := range t.Sections {
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n", s.Title, strings.TrimRight(s.Text, "\n"))
+		fmt.Fprintf(&b, "%s\n%s\n", strings.ToUpper(s.Title), strings.TrimRight(s.Text, "\n"))
 	}
 	if len(t.Keys) > 0 {
-		fmt.Fprintf(&b, "\nKernel parameters: %s\n", strings.Join(t.Keys, ", "))
+		fmt.Fprintln(&b, wrapText("Kernel parameters: "+strings.Join(t.Keys, ", "), 80, ""))
 	}
-	fmt.Fprintf(&b, "\nSources: %s\n", strings.Join(t.Sources, "; "))
+	fmt.Fprintln(&b, wrapText("Sources: "+strings.Join(t.Sources, "; "), 80, ""))
+	return b.String()
+}
+
+// ForTerminal breaks the long lines of a page. Indented lines are examples and conditions, and stay whole.
+func ForTerminal(page string, width int) string {
+	var b strings.Builder
+	for line := range strings.Lines(page) {
+		line = strings.TrimRight(line, "\n")
+		hang := ""
+		if strings.HasPrefix(line, "* ") {
+			hang = "  "
+		}
+		if len(line) > width && !strings.HasPrefix(line, "    ") {
+			line = wrapText(line, width, hang)
+		}
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
+// wrapText breaks a line at blanks so that none is longer than width, where the words allow it; further lines begin with hang.
+func wrapText(s string, width int, hang string) string {
+	var b strings.Builder
+	column := 0
+	for i, word := range strings.Fields(s) {
+		switch {
+		case i == 0:
+		case column+1+len(word) > width:
+			b.WriteString("\n" + hang)
+			column = len(hang)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
 	return b.String()
 }

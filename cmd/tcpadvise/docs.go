@@ -107,7 +107,7 @@ func stalePages(dir string, pages map[string]string) error {
 		}
 	}
 	if len(stale) > 0 {
-		return fmt.Errorf("stale under %s: %s; run go generate to mend them", dir, strings.Join(stale, ", "))
+		return fmt.Errorf("stale under %s: %s; run: go generate", dir, strings.Join(stale, ", "))
 	}
 	return nil
 }

@@ -58,7 +58,11 @@ func (a *app) explain(subject, kernel string, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(a.stdout, page)
+	_, width := a.terminal()
+	if width <= 0 {
+		width = 80
+	}
+	_, err = io.WriteString(a.stdout, report.ForTerminal(page, width))
 	return err
 }
 
