@@ -335,20 +335,36 @@ func TopicPage(t advisor.Topic) string {
 	return b.String()
 }
 
-// ForTerminal breaks the long lines of a page. Indented lines are examples and conditions, and stay whole.
+// ForTerminal fills the paragraphs and list items of a Markdown page to a width. Headings stay, and so do indented lines,
+// which are examples and conditions.
 func ForTerminal(page string, width int) string {
 	var b strings.Builder
-	for line := range strings.Lines(page) {
-		line = strings.TrimRight(line, "\n")
-		hang := ""
-		if strings.HasPrefix(line, "* ") {
+	var paragraph []string
+	flush := func() {
+		if paragraph == nil {
+			return
+		}
+		text, hang := strings.Join(paragraph, " "), ""
+		if strings.HasPrefix(text, "* ") {
 			hang = "  "
 		}
-		if len(line) > width && !strings.HasPrefix(line, "    ") {
-			line = wrapText(line, width, hang)
-		}
-		b.WriteString(line + "\n")
+		b.WriteString(wrapText(text, width, hang) + "\n")
+		paragraph = nil
 	}
+	for line := range strings.Lines(page) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case line == "", strings.HasPrefix(line, "#"), strings.HasPrefix(line, "    "):
+			flush()
+			b.WriteString(line + "\n")
+		case strings.HasPrefix(line, "* "):
+			flush()
+			paragraph = []string{line}
+		default:
+			paragraph = append(paragraph, line)
+		}
+	}
+	flush()
 	return b.String()
 }
 

@@ -54,22 +54,22 @@ func (a *app) explain(subject, kernel string, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	page, err := explanation(set, subject, version)
-	if err != nil {
-		return err
-	}
 	_, width := a.terminal()
 	if width <= 0 {
 		width = 80
 	}
-	_, err = io.WriteString(a.stdout, report.ForTerminal(page, width))
+	page, err := explanation(set, subject, version, width)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(a.stdout, page)
 	return err
 }
 
 // explanation finds the subject among rules, kernel parameters and topics, in this order.
-func explanation(set *advisor.RuleSet, subject string, kernel advisor.Version) (string, error) {
+func explanation(set *advisor.RuleSet, subject string, kernel advisor.Version, width int) (string, error) {
 	if r := set.Rule(subject); r != nil {
-		return report.RulePage(r, example(set, r)), nil
+		return report.ForTerminal(report.RulePage(r, example(set, r)), width), nil
 	}
 	if keys := parametersNamed(set, subject); len(keys) > 0 {
 		var pages []string
@@ -77,7 +77,7 @@ func explanation(set *advisor.RuleSet, subject string, kernel advisor.Version) (
 			p, _ := set.Catalogue.Lookup(key)
 			pages = append(pages, report.ParameterPage(p, set, kernel)+rulesInFull(set, key))
 		}
-		return strings.Join(pages, "\n"), nil
+		return report.ForTerminal(strings.Join(pages, "\n"), width), nil
 	}
 	topics, err := advisor.LoadTopics(rules.FS)
 	if err != nil {
