@@ -94,9 +94,10 @@ type Finding struct {
 	Changes     []ProposedChange `json:"changes"`
 	Do          []string         `json:"do"`
 	Dont        []string         `json:"dont"`
-	ExplainedBy *string          `json:"explained_by"` // rule ID of the cause that this finding is a symptom of
-	Waived      *string          `json:"waived"`       // the waiver's reason; nil: not waived
-	Docs        string           `json:"docs"`         // path of the rule's page in the project
+	ExplainedBy *string          `json:"explained_by"`    // rule ID of the cause that this finding is a symptom of
+	Waived      *string          `json:"waived"`          // the waiver's reason; nil: not waived
+	Known       bool             `json:"known,omitempty"` // the baseline has it: it does not gate
+	Docs        string           `json:"docs"`            // path of the rule's page in the project
 
 	cause Subject // of the finding that ExplainedBy names
 }
@@ -153,6 +154,10 @@ type Diagnosis struct {
 	Gaps      []Gap       `json:"gaps"`
 	Notices   []Gap       `json:"notices,omitempty"` // not read and not asked for: other network namespaces, files of unknown kind
 
-	verdicts map[string]verdict // by rule
-	wants    []Want             // of all findings, for Changes
+	// ConfigFaults are waivers in the judged files that name no rule or give no reason: nothing may be concluded from a run with these.
+	ConfigFaults LoadErrors `json:"-"`
+
+	waiverNotices []Gap
+	verdicts      map[string]verdict // by rule
+	wants         []Want             // of all findings, for Changes
 }

@@ -7,15 +7,18 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Options choose what a run judges and how it counts.
 type Options struct {
 	Host   Host
-	Only   []string // rule IDs with * for a part; empty: all
-	Skip   []string // likewise; wins over Only
-	FailOn Severity // the gate; 0: nothing fails
-	Gaps   []Gap    // what the collectors could not read
+	Only   []string  // rule IDs with * for a part; empty: all
+	Skip   []string  // likewise; wins over Only
+	FailOn Severity  // the gate; 0: nothing fails
+	Gaps   []Gap     // what the collectors could not read
+	Config *Config   // waivers; nil: none
+	Now    time.Time // for waivers that run out; zero: none does
 	// AllowGaps keeps gaps from making the verdict incomplete.
 	AllowGaps bool
 	Lang      string // "zh" for the rules' Chinese texts where they have them; else English
@@ -40,6 +43,7 @@ func (s *RuleSet) Evaluate(facts *Facts, o Options) *Diagnosis {
 		run.diagnosis.Findings = append(run.diagnosis.Findings, c.Finding)
 	}
 	run.diagnosis.Conflicts = run.conflicts()
+	run.diagnosis.ConfigFaults = run.diagnosis.waiveInline(facts, s.IDs())
 	run.diagnosis.Finish(o)
 	return run.diagnosis
 }
@@ -183,6 +187,9 @@ func (r *run) candidate(rule *Rule, f *frame, row Row, index int) *candidate {
 	if c.Confidence < ConfidenceHigh {
 		c.Severity = min(c.Severity, SeverityWarning)
 	}
+	if r.set.config != nil && r.set.config.Severities[rule.ID] != 0 {
+		c.Severity = r.set.config.Severities[rule.ID]
+	}
 	text := body.text
 	if r.options.Lang == "zh" && body.zh.says != nil {
 		text, c.Title = body.zh, body.Zh.Title
@@ -298,10 +305,15 @@ func (r *run) sameThing(a, b *candidate) bool {
 	return agree
 }
 
-// Finish sorts, counts and decides, for the host, the gate and the gaps of the options.
+// Finish sorts, waives, counts and decides, for the host, the gate and the gaps of the options. It may be called again after
+// the findings were changed.
 func (d *Diagnosis) Finish(o Options) {
 	d.Host = o.Host
 	d.sort()
+	d.waiverNotices = nil
+	d.waive(o)
+	d.Gaps, d.Notices = nil, nil
+	d.Summary = Summary{Skipped: d.Summary.Skipped}
 	sum := &d.Summary
 	sum.FailOn, sum.Verdict = "never", VerdictPass
 	if o.FailOn != 0 {
@@ -319,7 +331,7 @@ func (d *Diagnosis) Finish(o Options) {
 		default:
 			sum.Info++
 		}
-		if o.FailOn != 0 && f.Severity >= o.FailOn {
+		if o.FailOn != 0 && f.Severity >= o.FailOn && !f.Known {
 			sum.Verdict = VerdictFail
 		}
 	}
@@ -332,7 +344,7 @@ func (d *Diagnosis) Finish(o Options) {
 		}
 	}
 	sum.Unknown = len(d.Unknown)
-	for _, gap := range o.Gaps {
+	for _, gap := range slices.Concat(o.Gaps, d.waiverNotices) {
 		if gap.Notice {
 			d.Notices = append(d.Notices, gap)
 			continue
@@ -387,6 +399,7 @@ func Merge(parts iter.Seq[*Diagnosis]) *Diagnosis {
 		out.Findings = append(out.Findings, p.Findings...)
 		out.Conflicts = append(out.Conflicts, p.Conflicts...)
 		out.wants = append(out.wants, p.wants...)
+		out.ConfigFaults = append(out.ConfigFaults, p.ConfigFaults...)
 		out.Summary.Skipped = p.Summary.Skipped
 		for _, u := range p.Unknown {
 			unknown[u.Rule] = u

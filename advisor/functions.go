@@ -37,6 +37,7 @@ var quantifiers = map[string]string{
 	"sum":   "sum(table, .column): the sum of an integer column; rows without a cell add nothing",
 	"has":   "has(reading): false if the kernel, file or host does not have it; unknown if that could not be read",
 	"known": "known(reading): true if a value was read; never unknown itself",
+	"ports": "ports(table), ports(filter(table, predicate)): the ports in column port, of all rows or of those that fulfil the predicate",
 }
 
 const (
@@ -114,6 +115,25 @@ var functions = map[string]function{
 	"overlap": {[]Type{TypePorts, TypePorts}, TypePorts, func(_ *frame, a []Value) result {
 		return knownResult(Ports(a[0].ports.Intersect(a[1].ports)))
 	}, "overlap(ports, ports): the ports in both"},
+	"union": {[]Type{TypePorts, TypePorts}, TypePorts, func(_ *frame, a []Value) result {
+		return knownResult(Ports(a[0].ports.Union(a[1].ports)))
+	}, "union(ports, ports): the ports in either"},
+	"without": {[]Type{TypePorts, TypePorts}, TypePorts, func(_ *frame, a []Value) result {
+		return knownResult(Ports(a[0].ports.Intersect(complement(a[1].ports))))
+	}, "without(ports, ports): the ports of the first that are not in the second"},
+	"usable_ports": {[]Type{TypeTuple, TypePorts}, tInt, func(_ *frame, a []Value) result {
+		t := a[0].tuple
+		if len(t) != 2 || t[0] < 0 || t[1] > 65535 || t[0] > t[1] {
+			return unknownResult("usable_ports", a[0].String()+" is no port range")
+		}
+		all := PortRange(uint16(t[0]), uint16(t[1]))
+		return knownResult(Int(int64(all.Len() - all.Intersect(a[1].ports).Len())))
+	}, "usable_ports(ip_local_port_range, ip_local_reserved_ports): how many ports connect() may choose from: the range without the reserved ones"},
+	"tw_reuse_acts": {[]Type{tInt, tInt, TypeBoolean}, TypeBoolean, func(f *frame, a []Value) result {
+		reuse, timestamps, loopback := a[0].num, a[1].num, a[2].num != 0
+		loopbackOnly := reuse == 2 && (f.kernel.IsZero() || !f.kernel.Before(Version{4, 18}))
+		return knownResult(Bool(reuse != 0 && timestamps != 0 && (loopback || !loopbackOnly)))
+	}, "tw_reuse_acts(tcp_tw_reuse, tcp_timestamps, loopback): connect() takes over ports in TIME_WAIT with these values, on loopback or to elsewhere; 2 is loopback only since 4.18 (net/ipv4/tcp_ipv4.c tcp_twsk_unique)"},
 	"retransmission_timeout": {[]Type{tInt}, TypeDuration, func(_ *frame, a []Value) result {
 		return modelTimeout(a[0].num, 200*time.Millisecond)
 	}, "retransmission_timeout(n): how long a connection with n retransmissions lasts at the smallest RTO of 200 ms (net/ipv4/tcp_timer.c tcp_model_timeout)"},
@@ -236,6 +256,22 @@ func durationOf(unit time.Duration) func(*frame, []Value) result {
 	}
 }
 
+// complement is the set of the ports 0 to 65535 that p lacks.
+func complement(p PortSet) PortSet {
+	var out PortSet
+	next := 0
+	for _, r := range p.ranges {
+		if next < int(r.lo) {
+			out.ranges = append(out.ranges, portRange{uint16(next), r.lo - 1})
+		}
+		next = int(r.hi) + 1
+	}
+	if next <= 65535 {
+		out.ranges = append(out.ranges, portRange{uint16(next), 65535})
+	}
+	return out
+}
+
 func textOrAbsent(s string) result {
 	if s == "" {
 		return absentResult()
@@ -324,6 +360,8 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) (evalFunc, Typ
 		return c.quantifier(n, name, args)
 	case "has", "known":
 		return c.presence(n, name, args)
+	case "ports":
+		return c.portsOf(n, args)
 	}
 	fn, ok := functions[name]
 	if !ok {
@@ -369,6 +407,68 @@ func (c *compiler) presence(n ast.Node, name string, args []ast.Node) (evalFunc,
 		}
 		return knownResult(Bool(r.state == StateKnown))
 	}, TypeBoolean
+}
+
+// portsOf compiles ports(table) and ports(filter(table, predicate)).
+func (c *compiler) portsOf(n ast.Node, args []ast.Node) (evalFunc, Type) {
+	if len(args) != 1 {
+		return c.fail(n, "ports takes a table, or filter(table, predicate)")
+	}
+	source, predicate := args[0], ast.Node(&ast.BoolNode{Value: true})
+	if b, ok := source.(*ast.BuiltinNode); ok && b.Name == "filter" && len(b.Arguments) == 2 {
+		source, predicate = b.Arguments[0], b.Arguments[1]
+	}
+	table, ok := source.(*ast.IdentifierNode)
+	if !ok || !c.vocabulary.HasTable(table.Value) {
+		return c.fail(args[0], "ports takes a table, or filter(table, predicate)")
+	}
+	if typ, ok := c.vocabulary.Columns(table.Value).Type("port"); !ok || typ != TypeInteger {
+		return c.fail(source, "table %s has no column port", table.Value)
+	}
+	if len(c.tables) >= maxNesting {
+		return c.fail(n, "tables may be walked at most %d deep, each included", maxNesting)
+	}
+	if p, ok := predicate.(*ast.PredicateNode); ok {
+		predicate = p.Node
+	}
+	c.tables = append(c.tables, table.Value)
+	inner, typ := c.node(predicate)
+	port, _ := c.column(source, len(c.tables)-1, "port")
+	c.tables = c.tables[:len(c.tables)-1]
+	if c.err == nil && typ != TypeBoolean {
+		return c.fail(predicate, "filter wants a boolean here, found %s", typ)
+	}
+	return gatherPorts(table.Value, inner, port), TypePorts
+}
+
+// gatherPorts makes a port set of the rows that fulfil the predicate; an undecided row makes it unknown.
+func gatherPorts(table string, predicate, port evalFunc) evalFunc {
+	return func(f *frame) result {
+		mark, undecided := len(f.trace), result{}
+		var found PortSet
+		end := f.walk(table, func() bool {
+			r := predicate(f)
+			if r.isTrue() {
+				r = port(f)
+				if n := r.value.num; r.state == StateKnown && 0 <= n && n <= 65535 {
+					found.ranges = append(found.ranges, portRange{uint16(n), uint16(n)})
+				}
+			}
+			f.trace = f.trace[:mark]
+			if r.state == StateUnknown {
+				undecided = r
+			}
+			return r.state != StateUnknown
+		})
+		switch {
+		case undecided.state != 0:
+			return undecided
+		case end.state != StateKnown:
+			return end
+		}
+		found.normalise()
+		return f.read(Known(Ports(found), Origin{Source: "computed"}), "ports of "+table)
+	}
 }
 
 // quantifier compiles any, all, none, count and sum over a table.

@@ -40,7 +40,8 @@ type scope struct {
 	vocabulary *Vocabulary
 	catalogue  *Catalogue
 	params     map[string]Param
-	rowName    string // name that `each` binds; empty: the host is the subject
+	overrides  map[string]Value // parameters that a user's configuration sets
+	rowName    string           // name that `each` binds; empty: the host is the subject
 	rowTable   string
 }
 

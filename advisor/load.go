@@ -18,6 +18,8 @@ type RuleSet struct {
 	Rules      []*Rule // sorted by ID
 	Vocabulary *Vocabulary
 	Catalogue  *Catalogue
+
+	config *Config // nil: none
 }
 
 // Load reads the base rule set (rules.FS: facts.yaml, sysctls.yaml and AREA/SLUG.yaml) and then further directories of
@@ -134,7 +136,7 @@ func (l *loader) rule(id, file string, data []byte, user bool) {
 		}
 		r.Table = body.table
 		r.head = func() *Body { return body }
-		r.full = r.head
+		r.full = r.head // decoded already; with other parameters it is decoded anew
 		l.users = append(l.users, r)
 	}
 	l.rules[id] = r

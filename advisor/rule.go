@@ -15,8 +15,9 @@ type Rule struct {
 	Path  string // file that it was read from
 	Table string // table of its `each`; empty: the host is the subject
 
-	head func() *Body // what judging needs; decoded at first use
-	full func() *Body
+	head   func() *Body // what judging needs; decoded at first use
+	full   func() *Body
+	remake func(params map[string]Value) *Rule // the same rule with other parameters
 }
 
 // Body decodes the whole rule, at first use.
@@ -138,6 +139,11 @@ func newRule(id, file string, data []byte, base scope) *Rule {
 		var errs LoadErrors
 		return decodeRule(id, file, data, base, &errs)
 	})
+	r.remake = func(params map[string]Value) *Rule {
+		with := base
+		with.overrides = params
+		return newRule(id, file, data, with)
+	}
 	return r
 }
 
@@ -194,6 +200,9 @@ func (r *ruleDecoder) declarations(top *yaml.Node) {
 		case "params":
 			r.mapping(v, "params", func(name string, k, n *yaml.Node) {
 				p := r.param(name, n)
+				if v, ok := r.overrides[name]; ok {
+					p.Value = v
+				}
 				r.params[name] = p
 				r.body.Params = append(r.body.Params, p)
 			})

@@ -60,6 +60,14 @@ func Open(o Options) (*Host, error) {
 	return h, nil
 }
 
+// Captured is when the capture was recorded that is replayed; zero where none is.
+func (h *Host) Captured() time.Time {
+	if c, ok := h.tree.(*captureTree); ok {
+		return c.manifest().Time
+	}
+	return time.Time{}
+}
+
 // Close completes the archive, if one is written. Until then there is none under its name.
 func (h *Host) Close() error {
 	if h.record == nil {

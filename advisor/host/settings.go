@@ -68,6 +68,7 @@ func (s settings) record(b *advisor.Builder) {
 			b.SetMember("declared", w.Key, s.declared(winner))
 		}
 	}
+	b.SetTable("inline_waivers", inlineWaivers(s.load))
 	b.SetTable("settings", advisor.Table{Rows: s.rows(), Unknown: unread})
 }
 
@@ -142,6 +143,7 @@ func loadText(name string, data []byte) *sysctlLoad {
 			l.add(&src, i, r)
 		}
 	}
+	l.Files = append(l.Files, src)
 	l.settleProcps()
 	return l
 }

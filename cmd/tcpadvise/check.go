@@ -22,6 +22,7 @@ import (
 type input struct {
 	root, capture, kernel, as string
 	rules                     []string
+	config                    string
 	only, skip                []string
 	allowGaps                 bool
 }
@@ -32,6 +33,7 @@ func (in *input) register(f *pflag.FlagSet) {
 	f.StringVar(&in.kernel, "kernel", "", "judge for this kernel `VERSION` (default: the host's; for files alone the newest known)")
 	f.StringVar(&in.as, "as", "", "`TYPE` of FILE operands: "+strings.Join(host.FileTypes(), ", ")+" (default: by path, then content)")
 	f.StringArrayVar(&in.rules, "rules", nil, "add the rules in `DIR`; repeatable")
+	f.StringVar(&in.config, "config", "", "waivers, severities, parameters from `FILE` (default "+defaultConfig+", if it exists)")
 	f.StringArrayVar(&in.only, "only", nil, "judge only the rules whose ID matches `GLOB`; repeatable")
 	f.StringArrayVar(&in.skip, "skip", nil, "leave out the rules whose ID matches `GLOB`; repeatable")
 	f.BoolVar(&in.allowGaps, "allow-gaps", false, "do not exit 3 where an input that was asked for could not be read")
@@ -74,6 +76,7 @@ func verifyGlobs(set *advisor.RuleSet, flag string, globs []string) error {
 type checkFlags struct {
 	input
 	outputs     outputs
+	gate        gate
 	failOn      string
 	minSeverity string
 	quiet       bool
@@ -102,6 +105,7 @@ judged; 3 an input that was asked for could not be read, what could be judged is
 	f.SortFlags = false
 	flags.register(f)
 	f.StringVar(&flags.failOn, "fail-on", "warning", "exit 1 at findings of this severity or worse: error, warning, info or never")
+	flags.gate.register(f)
 	f.StringVar(&flags.minSeverity, "min-severity", "info", "show findings of this severity or worse; the gate is not changed")
 	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print findings and the verdict only")
 	flags.outputs.register(f)
@@ -112,14 +116,27 @@ func (a *app) check(ctx context.Context, flags *checkFlags, operands []string) e
 	if err := flags.verify(operands); err != nil {
 		return err
 	}
-	set, err := loadRules(flags.rules)
+	config, err := readConfig(flags.config)
+	if err != nil {
+		return err
+	}
+	set, err := loadRules(slices.Concat(config.RuleDirs, flags.rules))
+	if err != nil {
+		return err
+	}
+	if err := set.Configure(config); err != nil {
+		return err
+	}
+	baseline, err := flags.gate.read()
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(verifyGlobs(set, "--only", flags.only), verifyGlobs(set, "--skip", flags.skip)); err != nil {
 		return err
 	}
-	options := advisor.Options{Only: flags.only, Skip: flags.skip, AllowGaps: flags.allowGaps, Lang: a.lang}
+	options := advisor.Options{
+		Only: flags.only, Skip: flags.skip, AllowGaps: flags.allowGaps, Lang: a.lang, Config: config, Now: time.Now(),
+	}
 	if flags.failOn != "never" {
 		if options.FailOn, err = advisor.ParseSeverity(flags.failOn); err != nil {
 			return fmt.Errorf("--fail-on: %w, or never", err)
@@ -132,9 +149,19 @@ func (a *app) check(ctx context.Context, flags *checkFlags, operands []string) e
 	if err := flags.outputs.verify(); err != nil {
 		return err
 	}
-	d, err := a.diagnose(ctx, &flags.input, operands, set, options)
+	d, options, err := a.diagnose(ctx, &flags.input, operands, set, options)
 	if err != nil {
 		return err
+	}
+	if len(d.ConfigFaults) > 0 {
+		return d.ConfigFaults
+	}
+	if baseline != nil {
+		baseline.Apply(d)
+		d.Finish(options)
+	}
+	if err := flags.gate.write(d); err != nil {
+		return incomplete(err)
 	}
 	a.code = exitCode(d.Summary.Verdict)
 	return flags.outputs.write(a, d, show)
@@ -150,26 +177,30 @@ func exitCode(v advisor.Verdict) int {
 	return exitIncomplete
 }
 
-// diagnose reads the host, or each file, and judges it.
-func (a *app) diagnose(ctx context.Context, in *input, operands []string, set *advisor.RuleSet, o advisor.Options) (*advisor.Diagnosis, error) {
+// diagnose reads the host, or each file, and judges it. The options come back with what was read: host, gaps, time.
+func (a *app) diagnose(ctx context.Context, in *input, operands []string, set *advisor.RuleSet, o advisor.Options) (*advisor.Diagnosis, advisor.Options, error) {
 	if len(operands) > 0 {
-		return a.diagnoseFiles(ctx, in, operands, set, o), nil
+		d, o := a.diagnoseFiles(ctx, in, operands, set, o)
+		return d, o, nil
 	}
 	h, err := host.Open(host.Options{Root: in.root, Capture: in.capture, Kernel: in.kernel, Catalogue: set.Catalogue})
 	if err != nil {
-		return nil, incomplete(err)
+		return nil, o, incomplete(err)
 	}
 	go set.Prepare() // the rules are decoded while the host answers
 	facts, identity, gaps := h.Facts(ctx)
 	if err := ctx.Err(); err != nil {
-		return nil, incomplete(fmt.Errorf("interrupted: %w", err))
+		return nil, o, incomplete(fmt.Errorf("interrupted: %w", err))
 	}
 	o.Host, o.Gaps = identity, gaps
-	return set.Evaluate(facts, o), nil
+	if h.Captured() != (time.Time{}) {
+		o.Now = h.Captured() // a capture is judged as of its own time, so that it replays alike
+	}
+	return set.Evaluate(facts, o), o, nil
 }
 
 // diagnoseFiles judges each file alone: they need not belong to one host.
-func (a *app) diagnoseFiles(ctx context.Context, in *input, operands []string, set *advisor.RuleSet, o advisor.Options) *advisor.Diagnosis {
+func (a *app) diagnoseFiles(ctx context.Context, in *input, operands []string, set *advisor.RuleSet, o advisor.Options) (*advisor.Diagnosis, advisor.Options) {
 	files := host.OpenFiles(operands, a.stdin, host.FileOptions{As: in.as, Kernel: in.kernel, Catalogue: set.Catalogue})
 	o.Host = files.Host()
 	var parts iter.Seq[*advisor.Diagnosis] = func(yield func(*advisor.Diagnosis) bool) {
@@ -182,7 +213,7 @@ func (a *app) diagnoseFiles(ctx context.Context, in *input, operands []string, s
 	merged := advisor.Merge(parts)
 	o.Gaps = files.Gaps()
 	merged.Finish(o)
-	return merged
+	return merged, o
 }
 
 func (a *app) captureCommand() *cobra.Command {
