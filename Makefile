@@ -4,10 +4,10 @@ GO ?= go
 
 .PHONY: test lint bench fuzz generate build test-deps
 
-# test passes all tests on a fresh machine; on Debian and Ubuntu it installs what they need.
+# test passes all tests on a fresh machine, package after package, since several measure the kernel's timing; on Debian and Ubuntu it installs what they need.
 test: test-deps
 	$(GO) vet ./...
-	$(GO) test ./...
+	$(GO) test -p 1 ./...
 
 test-deps:
 	sh tools/test-deps.sh

@@ -87,13 +87,16 @@ type NoEffect struct {
 type Catalogue struct {
 	path    string
 	chunks  map[string]chunk
-	keys    []string // sorted
-	others  []string // names and patterns that exist but are not ours to judge
+	keys    []string    // sorted
+	others  []otherName // names and patterns that exist but are not ours to judge
 	newest  Version
 	decode  func(key string, c chunk) (*Parameter, error)
 	mu      sync.Mutex
 	entries map[string]*Parameter
 }
+
+// otherName is a name, or a pattern and what stands before its first asterisk.
+type otherName struct{ pattern, head string }
 
 // Keys returns the names of all catalogued parameters, sorted.
 func (c *Catalogue) Keys() []string { return c.keys }
@@ -131,15 +134,20 @@ func (c *Catalogue) Known(key string) bool {
 	if _, ok := c.chunks[key]; ok {
 		return true
 	}
-	return slices.ContainsFunc(c.others, func(pattern string) bool { return wildcard(pattern, key, 1) })
+	for _, o := range c.others {
+		if strings.HasPrefix(key, o.head) && (o.head == o.pattern && key == o.pattern || wildcard(o.pattern, key, 1)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Near returns the known name that key is a slip of, "" where none is near.
 func (c *Catalogue) Near(key string) string {
 	candidates := slices.Clone(c.keys)
 	for _, o := range c.others {
-		if !strings.Contains(o, "*") {
-			candidates = append(candidates, o)
+		if o.head == o.pattern {
+			candidates = append(candidates, o.pattern)
 		}
 	}
 	return Nearest(key, candidates)
@@ -152,7 +160,9 @@ func loadCatalogue(file string, data []byte, s *scope) *Catalogue {
 	c.newest, _ = ParseVersion(strings.Trim(c.chunks["newest"].field("newest"), `"`)) // checked by Check
 	for line := range bytes.Lines(c.chunks["others"].text) {
 		if item, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("- ")); ok {
-			c.others = append(c.others, strings.Trim(string(item), `"'`))
+			pattern := strings.Trim(string(item), `"'`)
+			head, _, _ := strings.Cut(pattern, "*")
+			c.others = append(c.others, otherName{pattern, head})
 		}
 	}
 	for _, name := range []string{"newest", "others"} {

@@ -154,10 +154,35 @@ type Diagnosis struct {
 	Gaps      []Gap       `json:"gaps"`
 	Notices   []Gap       `json:"notices,omitempty"` // not read and not asked for: other network namespaces, files of unknown kind
 
+	// Sockets counts the TCP sockets by state (established, syn_sent, ...). A state that was not counted is missing; nil: none was.
+	Sockets map[string]int64 `json:"sockets,omitempty"`
+
 	// ConfigFaults are waivers in the judged files that name no rule or give no reason: nothing may be concluded from a run with these.
 	ConfigFaults LoadErrors `json:"-"`
 
 	waiverNotices []Gap
 	verdicts      map[string]verdict // by rule
 	wants         []Want             // of all findings, for Changes
+}
+
+// SocketStates are the keys of Diagnosis.Sockets in the order of a connection's life. CLOSED has no socket that could be counted.
+func SocketStates() []string {
+	return []string{
+		"listen", "syn_sent", "syn_recv", "established", "fin_wait1", "fin_wait2", "closing", "time_wait", "close_wait", "last_ack",
+	}
+}
+
+// sockets counts by state what was counted: a state that could not be read is left out, never zero.
+func (f *Facts) sockets() map[string]int64 {
+	var counts map[string]int64
+	for _, state := range SocketStates() {
+		fact := f.Scalar("tcp." + state)
+		if n, ok := fact.Value.Int(); ok && fact.State == StateKnown {
+			if counts == nil {
+				counts = map[string]int64{}
+			}
+			counts[state] = n
+		}
+	}
+	return counts
 }

@@ -43,6 +43,7 @@ func (s *RuleSet) Evaluate(facts *Facts, o Options) *Diagnosis {
 		run.diagnosis.Findings = append(run.diagnosis.Findings, c.Finding)
 	}
 	run.diagnosis.Conflicts = run.conflicts()
+	run.diagnosis.Sockets = facts.sockets()
 	run.diagnosis.ConfigFaults = run.diagnosis.waiveInline(facts, s.IDs())
 	run.diagnosis.Finish(o)
 	return run.diagnosis
@@ -84,10 +85,13 @@ func (r *run) judge(rule *Rule) {
 	}
 	var needs []need
 	decided := false
+	f := &frame{facts: r.facts, catalogue: r.set.Catalogue, kernel: r.kernel, backports: Backports(r.options.Host.Kernel)}
+	if rule.Table != "" {
+		f.rows = make([]Row, 1)
+	}
 	for i, row := range t.Rows {
-		f := &frame{facts: r.facts, catalogue: r.set.Catalogue, kernel: r.kernel, backports: Backports(r.options.Host.Kernel)}
-		if rule.Table != "" {
-			f.rows = []Row{row}
+		if f.trace, f.steps = f.trace[:0], 0; rule.Table != "" {
+			f.rows[0] = row
 		}
 		switch res := rule.head().decide(f); {
 		case res.isTrue():

@@ -121,19 +121,15 @@ var functions = map[string]function{
 	"without": {[]Type{TypePorts, TypePorts}, TypePorts, func(_ *frame, a []Value) result {
 		return knownResult(Ports(a[0].ports.Intersect(complement(a[1].ports))))
 	}, "without(ports, ports): the ports of the first that are not in the second"},
-	"usable_ports": {[]Type{TypeTuple, TypePorts}, tInt, func(_ *frame, a []Value) result {
-		t := a[0].tuple
-		if len(t) != 2 || t[0] < 0 || t[1] > 65535 || t[0] > t[1] {
-			return unknownResult("usable_ports", a[0].String()+" is no port range")
-		}
-		all := PortRange(uint16(t[0]), uint16(t[1]))
-		return knownResult(Int(int64(all.Len() - all.Intersect(a[1].ports).Len())))
-	}, "usable_ports(ip_local_port_range, ip_local_reserved_ports): how many ports connect() may choose from: the range without the reserved ones"},
-	"tw_reuse_acts": {[]Type{tInt, tInt, TypeBoolean}, TypeBoolean, func(f *frame, a []Value) result {
-		reuse, timestamps, loopback := a[0].num, a[1].num, a[2].num != 0
-		loopbackOnly := reuse == 2 && (f.kernel.IsZero() || !f.kernel.Before(Version{4, 18}))
-		return knownResult(Bool(reuse != 0 && timestamps != 0 && (loopback || !loopbackOnly)))
-	}, "tw_reuse_acts(tcp_tw_reuse, tcp_timestamps, loopback): connect() takes over ports in TIME_WAIT with these values, on loopback or to elsewhere; 2 is loopback only since 4.18 (net/ipv4/tcp_ipv4.c tcp_twsk_unique)"},
+	"usable_ports": {nil, tInt, func(f *frame, _ []Value) result {
+		return f.usablePorts()
+	}, "usable_ports(): how many local ports connect() may choose from: net.ipv4.ip_local_port_range as it runs, without ip_local_reserved_ports"},
+	"exposed_ports": {[]Type{TypePorts}, TypePorts, func(f *frame, a []Value) result {
+		return f.exposedPorts(a[0].ports)
+	}, "exposed_ports(ports): those that connect() may pick, now or after the next boot: in ip_local_port_range as it runs or is declared, and in no ip_local_reserved_ports"},
+	"tw_reuse_acts": {[]Type{TypeBoolean}, TypeBoolean, func(f *frame, a []Value) result {
+		return f.reuseActs(a[0].num != 0)
+	}, "tw_reuse_acts(loopback): connect() takes over ports in TIME_WAIT, on loopback or to elsewhere: tcp_tw_reuse (2 is loopback only) and tcp_timestamps as they run"},
 	"retransmission_timeout": {[]Type{tInt}, TypeDuration, func(_ *frame, a []Value) result {
 		return modelTimeout(a[0].num, 200*time.Millisecond)
 	}, "retransmission_timeout(n): how long a connection with n retransmissions lasts at the smallest RTO of 200 ms (net/ipv4/tcp_timer.c tcp_model_timeout)"},
@@ -254,6 +250,60 @@ func durationOf(unit time.Duration) func(*frame, []Value) result {
 		}
 		return knownResult(Duration(time.Duration(n)))
 	}
+}
+
+// sysctl is the running value of a kernel parameter.
+func (f *frame) sysctl(key string) result { return f.read(f.facts.Member("sysctl", key), key) }
+
+func (f *frame) usablePorts() result {
+	all, reserved := asPorts(f.sysctl("net.ipv4.ip_local_port_range")), f.sysctl("net.ipv4.ip_local_reserved_ports")
+	if got := weaker(all, reserved); got.state != StateKnown {
+		return got
+	}
+	return knownResult(Int(int64(all.value.ports.Len() - all.value.ports.Intersect(reserved.value.ports).Len())))
+}
+
+// exposedPorts takes from the files what they are known to say, and spares a port that either the kernel or a file reserves:
+// that these two differ is the matter of other rules.
+func (f *frame) exposedPorts(of PortSet) result {
+	all, reserved := asPorts(f.sysctl("net.ipv4.ip_local_port_range")), f.sysctl("net.ipv4.ip_local_reserved_ports")
+	if got := weaker(all, reserved); got.state != StateKnown {
+		return got
+	}
+	at, spared := all.value.ports, reserved.value.ports
+	if r := asPorts(f.read(f.facts.Member("declared", "net.ipv4.ip_local_port_range"), "net.ipv4.ip_local_port_range")); r.state == StateKnown {
+		at = at.Union(r.value.ports)
+	}
+	if r := f.read(f.facts.Member("declared", "net.ipv4.ip_local_reserved_ports"), "net.ipv4.ip_local_reserved_ports"); r.state == StateKnown {
+		spared = spared.Union(r.value.ports)
+	}
+	return knownResult(Ports(of.Intersect(at).Intersect(complement(spared))))
+}
+
+// asPorts makes a port set of the two numbers of ip_local_port_range.
+func asPorts(r result) result {
+	if r.state != StateKnown {
+		return r
+	}
+	t := r.value.tuple
+	if len(t) != 2 || t[0] < 0 || t[1] > 65535 || t[0] > t[1] {
+		return unknownResult("net.ipv4.ip_local_port_range", r.value.String()+" is no port range")
+	}
+	return knownResult(Ports(PortRange(uint16(t[0]), uint16(t[1]))))
+}
+
+// reuseActs follows net/ipv4/tcp_ipv4.c tcp_twsk_unique(). The keys are absent in the containers of kernels that do not know
+// them by namespace: then the defaults of these kernels hold, no reuse and timestamps. Before 4.18 a 2 was as good as a 1.
+func (f *frame) reuseActs(loopback bool) result {
+	reuse, timestamps := f.sysctl("net.ipv4.tcp_tw_reuse"), f.sysctl("net.ipv4.tcp_timestamps")
+	switch {
+	case reuse.state == StateAbsent, reuse.isFalse(), timestamps.isFalse():
+		return knownResult(Bool(false))
+	case reuse.state == StateUnknown, timestamps.state == StateUnknown:
+		return weaker(reuse, timestamps)
+	}
+	loopbackOnly := reuse.value.num == 2 && (f.kernel.IsZero() || !f.kernel.Before(Version{4, 18}))
+	return knownResult(Bool(loopback || !loopbackOnly))
 }
 
 // complement is the set of the ports 0 to 65535 that p lacks.

@@ -183,6 +183,9 @@ func (c *compiler) member(n *ast.MemberNode) (evalFunc, Type) {
 		case base.Value == "params":
 			return c.param(n, property.Value)
 		case c.vocabulary.HasFamily(base.Value):
+			if typ, ok := c.vocabulary.Scalars.Type(base.Value + "." + property.Value); ok { // conntrack.count beside conntrack["drop"]
+				return scalarAccess(base.Value + "." + property.Value), typ
+			}
 			return c.familyMember(n, base.Value, property.Value)
 		}
 	}

@@ -26,14 +26,26 @@ type sample struct {
 
 // collectCounters reads the kernel's counters and gauges of TCP, sockets, queues, connection tracking and open files.
 func collectCounters(_ context.Context, t tree, b *advisor.Builder) []advisor.Gap {
-	s := readCounters(t)
+	return readCounters(t).record(t, b)
+}
+
+// oneSample is why there is no rate and no growth.
+const oneSample = "one sample only: use --sample"
+
+// facts hands the sample over.
+func (s *sample) facts(b *advisor.Builder) {
 	for _, family := range slices.Sorted(maps.Keys(s.whole)) {
 		b.SetFamily(family, s.whole[family])
 		for key, fact := range s.members[family] {
 			b.SetMember(family, key, fact)
 		}
 	}
-	b.SetFamily("rate", advisor.Absent("one sample only: use --sample", advisor.Origin{}))
+}
+
+// record hands a first sample over with what only that needs, and says what was not readable.
+func (s *sample) record(t tree, b *advisor.Builder) []advisor.Gap {
+	s.facts(b)
+	b.SetFamily("rate", advisor.Absent(oneSample, advisor.Origin{}))
 	odd := s.odd
 	for key, fact := range readTables(t) {
 		b.Set(key, fact)

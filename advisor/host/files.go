@@ -27,14 +27,23 @@ type FileOptions struct {
 // fileType is a kind of configuration file that can be judged alone.
 type fileType struct {
 	name  string
-	path  func(path string) bool                                  // the path says it
-	text  func(data []byte, c *advisor.Catalogue) bool            // the content says it
-	facts func(name string, data []byte, f *Files) *advisor.Facts // what the file says
+	path  func(path string) bool                                             // the path says it
+	text  func(name string, data []byte, f *Files, named bool) bool          // the content says it
+	facts func(name string, data []byte, f *Files) ([]*advisor.Facts, error) // what the file says: one or more, each for hosts of its own; or why it is broken
 }
 
 func fileTypes() []fileType {
-	return []fileType{{"sysctl", isSysctlPath, looksLikeSysctl, sysctlFacts}}
+	return []fileType{
+		{"sysctl", isSysctlPath, looksLikeSysctl, sysctlFacts},
+		{"ansible", isAnsiblePath, yamlText(isAnsible, meantAsAnsible), yamlFacts(findAnsible)},
+		{"compose", isComposePath, yamlText(isCompose, meantAsCompose), yamlFacts(findCompose)},
+		{"k8s", never, yamlText(isKubernetes, meantAsKubernetes), yamlFacts(findKubernetes)},
+		{"tuned", isTunedPath, looksLikeTuned, tunedFacts},
+		{"nginx", isNginxPath, looksLikeNginx, nginxFacts},
+	}
 }
+
+func never(string) bool { return false }
 
 // FileTypes are the names that FileOptions.As takes.
 func FileTypes() []string {
@@ -52,7 +61,18 @@ type Files struct {
 	options  FileOptions
 	tree     *dirTree
 	gaps     []advisor.Gap
-	passed   int // files inside directories that are of no known type
+	passed   int                        // files inside directories that are of no known type
+	within   string                     // the directory operand that is being judged; empty: none
+	parsed   *parsedYAML                // the last file, between its recognition and its judgement
+	beside   map[string][]*embeddedFile // variables by directory, while within is judged
+	judged   map[place]bool             // values of other files that a file led to: they are judged once
+}
+
+// place is where the value of a key stands.
+type place struct {
+	file string
+	at   int
+	key  string
 }
 
 // fileLimit bounds one file.
@@ -113,7 +133,7 @@ func (f *Files) operand(ctx context.Context, name string, yield func(*advisor.Fa
 			f.gap("-", "standard input is longer than %s", advisor.FormatBytes(fileLimit))
 			return true
 		}
-		return f.judge("-", maskSecrets("-", data), true, yield)
+		return f.judge("-", data, true, yield)
 	}
 	info, err := os.Stat(name)
 	switch {
@@ -147,7 +167,7 @@ func (f *Files) file(name string, named bool, yield func(*advisor.Facts) bool) b
 	case err != nil:
 		f.gap(name, "cannot be read: %v", err)
 	default:
-		return f.judge(name, maskSecrets(absolute, data), named, yield)
+		return f.judge(name, data, named, yield)
 	}
 	return true
 }
@@ -161,7 +181,16 @@ func (f *Files) judge(name string, data []byte, named bool, yield func(*advisor.
 	case !ok:
 		f.passed++
 	default:
-		return yield(t.facts(name, data, f))
+		facts, err := t.facts(name, data, f)
+		var broken *brokenFile
+		if errors.As(err, &broken) {
+			f.broken(name, named, broken)
+		}
+		for _, one := range facts {
+			if !yield(one) {
+				return false
+			}
+		}
 	}
 	return true
 }
@@ -174,12 +203,12 @@ func (f *Files) recognise(name string, data []byte, named bool) (fileType, bool)
 		}
 	}
 	for _, t := range types {
-		if t.path(name) {
+		if t.path(name) && (named || t.name == "sysctl" || t.name == "nginx" || maySet(data)) {
 			return t, true
 		}
 	}
 	for _, t := range types {
-		if t.text(data, f.options.Catalogue) {
+		if t.text(name, data, f, named) {
 			return t, true
 		}
 	}
@@ -190,6 +219,8 @@ func (f *Files) recognise(name string, data []byte, named bool) (fileType, bool)
 // cycle is walked; what cannot be listed is a gap.
 func (f *Files) directory(ctx context.Context, dir string, yield func(*advisor.Facts) bool) bool {
 	goOn := true
+	f.within = filepath.Clean(dir)
+	defer func() { f.within, f.beside, f.judged = "", nil, nil }()
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
@@ -221,21 +252,24 @@ func (f *Files) leadsToFile(name string) bool {
 }
 
 func isSysctlPath(path string) bool {
-	base := filepath.Base(path)
+	base := withoutTemplateSuffix(path)
 	return base == "sysctl.conf" || strings.HasSuffix(base, ".conf") && filepath.Base(filepath.Dir(path)) == "sysctl.d"
 }
 
 // looksLikeSysctl reports whether most lines that say something assign known kernel parameters.
-func looksLikeSysctl(data []byte, c *advisor.Catalogue) bool {
-	if len(data) > 1<<20 || bytes.IndexByte(data, 0) >= 0 {
+func looksLikeSysctl(_ string, data []byte, f *Files, _ bool) bool {
+	if len(data) > 1<<20 || bytes.IndexByte(data, 0) >= 0 || hasLine(data, "[sysctl]") {
 		return false
+	}
+	if markers := conf.Markers(data); len(markers) > 0 {
+		data = conf.HideMarkers(data, markers, 0)
 	}
 	file := conf.ParseSysctl(data)
 	known, other := 0, 0
 	for i, line := range file.Lines {
 		switch line.Kind {
 		case conf.SysctlAssignment, conf.SysctlExclusion:
-			if c.Known(file.Key(i)) {
+			if line.Defects&conf.SysctlBlankInKey == 0 && f.options.Catalogue.Known(file.Key(i)) {
 				known++
 			} else {
 				other++
@@ -248,11 +282,36 @@ func looksLikeSysctl(data []byte, c *advisor.Catalogue) bool {
 }
 
 // sysctlFacts is what a sysctl file says when it is judged alone. No kernel runs and no host is there: that is knowledge.
-func sysctlFacts(name string, data []byte, f *Files) *advisor.Facts {
+func sysctlFacts(name string, data []byte, f *Files) ([]*advisor.Facts, error) {
+	absolute, err := filepath.Abs(name)
+	if err != nil {
+		absolute = name
+	}
+	data = maskSecrets(absolute, data)
+	var s settings
+	if markers := conf.Markers(data); len(markers) > 0 || isTemplate(name) {
+		s = sysctlTemplate(name, data, markers, f)
+	} else {
+		s = settings{load: loadText(name, data), catalogue: f.options.Catalogue, exists: noHost}
+		s.sources = s.load.Files
+	}
 	var b advisor.Builder
-	setKernel(&b, Options{Kernel: f.options.Kernel, Catalogue: f.options.Catalogue})
-	s := settings{load: loadText(name, data), catalogue: f.options.Catalogue,
-		exists: func(string) advisor.Fact { return advisor.Absent(noKernel, advisor.Origin{}) }}
+	if release, ok := s.printed(); ok {
+		s.readings = true
+		s.lists = apart(len(s.load.All)) // a value of several lines is printed as the key several times
+		b.Set("kernel.version", printedBy(release))
+	}
+	if !s.readings || f.options.Kernel != "" {
+		setKernel(&b, Options{Kernel: f.options.Kernel, Catalogue: f.options.Catalogue})
+	}
 	s.record(&b)
-	return b.Facts()
+	return []*advisor.Facts{b.Facts()}, nil
+}
+
+// printedBy is the kernel whose values were printed: judged for another one, its own defaults would be findings.
+func printedBy(release sysctlAssignment) advisor.Fact {
+	if v, err := advisor.ParseVersion(release.Value); err == nil {
+		return advisor.Known(advisor.Tuple(v[:]...), origin(release))
+	}
+	return advisor.Unknown("the output of sysctl -a does not name its kernel: use --kernel", advisor.Origin{})
 }

@@ -4,7 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
 )
@@ -18,6 +24,12 @@ type Options struct {
 	Record    string             // archive to write of all that is read; empty: none
 	Tool      string             // version that the archive names
 	Now       time.Time          // time that the archive names
+
+	Sample   time.Duration            // two looks at sockets and counters this far apart; 0: one. A capture has what it has
+	Progress func(left time.Duration) // told each second of the wait between them, at last 0; nil: nobody
+	Deep     bool                     // also look for what costs a walk over all descriptors
+	Netns    string                   // network namespace to read: a process' number, a name of ip-netns(8), or "all"; empty: this program's
+	Follow   bool                     // compare each Facts with the one before
 }
 
 // Host is a machine, a directory that holds one's files, or a capture.
@@ -25,6 +37,37 @@ type Host struct {
 	tree    tree
 	options Options
 	record  *recorder // nil where nothing is recorded
+	direct  tree      // the live machine, unrecorded; nil for another host
+	parts   []*part
+	chosen  bool          // the namespaces were asked for
+	unread  []advisor.Gap // namespaces that were asked for and cannot be entered
+	files   []*os.File    // of the namespaces in parts, as they were found
+}
+
+// part is one network namespace of the host.
+type part struct {
+	host    *Host
+	name    string   // what a person calls it; empty: this program's own
+	file    *os.File // to enter it by; nil: this program's own, or a replay
+	tree    tree
+	direct  tree // the live machine as this namespace has it
+	machine bool // it is the first of the host's, which tells what belongs to the machine as well
+
+	initial    bool            // it is the machine's first, for which the files are
+	fixed      map[string]bool // parameters that cannot be written in it
+	suspicious bool            // the kernel has more TCP sockets than its tables show
+	now        observation
+}
+
+func (h *Host) newPart(t target) *part {
+	p := &part{host: h, name: t.name, file: t.file, tree: h.tree, direct: h.direct, machine: len(h.parts) == 0}
+	if t.own {
+		p.name = ""
+		return p
+	}
+	p.direct = threadTree{h.direct}
+	p.tree = named{h.tree, "netns/" + t.name + "/", p.direct}
+	return p
 }
 
 // Open prepares to read a host. It fails where the root or the capture cannot be read at all, or the archive not be written.
@@ -36,7 +79,7 @@ func Open(o Options) (*Host, error) {
 			return nil, err
 		}
 		h.tree = t
-		return h, nil
+		return h, h.findParts(context.Background())
 	}
 	root := o.Root
 	if root == "" {
@@ -50,12 +93,19 @@ func Open(o Options) (*Host, error) {
 		return nil, errors.New("/proc is not mounted, and a live check reads it: mount it, or judge files with --root DIR or FILE operands")
 	}
 	h.tree = masked{t}
+	if root == "/" {
+		h.direct = h.tree
+	}
 	if o.Record != "" {
 		h.record, err = newRecorder(h.tree, o.Record, captureManifest{Tool: o.Tool, Time: o.Now}, nil)
 		if err != nil {
 			return nil, err
 		}
 		h.tree = h.record
+	}
+	if err := h.findParts(context.Background()); err != nil {
+		h.Abort()
+		return nil, err
 	}
 	return h, nil
 }
@@ -70,6 +120,7 @@ func (h *Host) Captured() time.Time {
 
 // Close completes the archive, if one is written. Until then there is none under its name.
 func (h *Host) Close() error {
+	h.leave()
 	if h.record == nil {
 		return nil
 	}
@@ -78,9 +129,20 @@ func (h *Host) Close() error {
 
 // Abort gives the archive up; nothing of it remains.
 func (h *Host) Abort() {
+	h.leave()
 	if h.record != nil {
 		h.record.Abort()
 	}
+}
+
+// leave lets go of the namespaces.
+func (h *Host) leave() {
+	for _, f := range h.files {
+		if f != nil {
+			f.Close()
+		}
+	}
+	h.files = nil
 }
 
 // collector reads one source into facts. What it cannot read it records as unknown facts where the vocabulary has a
@@ -88,42 +150,129 @@ func (h *Host) Abort() {
 type collector func(ctx context.Context, b *advisor.Builder) []advisor.Gap
 
 // collectors in order: later ones look at what earlier ones found.
-func (h *Host) collectors() []collector {
+func (p *part) collectors() []collector {
 	onTree := func(collect func(context.Context, tree, *advisor.Builder) []advisor.Gap) collector {
-		return func(ctx context.Context, b *advisor.Builder) []advisor.Gap { return collect(ctx, h.tree, b) }
+		return func(ctx context.Context, b *advisor.Builder) []advisor.Gap { return collect(ctx, p.tree, b) }
 	}
 	return []collector{
 		onTree(collectIdentity),
-		h.collectParameters,
-		h.collectSettings,
-		onTree(collectCounters),
-		onTree(collectProcesses),
-		h.collectSockets,
+		p.collectParameters,
+		p.collectSettings,
+		p.collectCounters,
+		p.collectNamespaces,
+		p.collectProcesses,
+		p.collectSockets,
+		p.collectHidden,
+		p.collectNginx,
 	}
 }
 
-// Facts reads all sources. The gaps name what could not be read; those that nobody asked for by name are notices.
+// Part is what one network namespace of a host told.
+type Part struct {
+	Name  string // what a person calls the namespace: the name of `ip netns`, or its first process; empty: this program's own
+	Facts *advisor.Facts
+	Host  advisor.Host
+	Gaps  []advisor.Gap
+	Whole bool // one look is complete, though the second was perhaps broken off
+
+	part *part
+}
+
+// Refuses is why a change of a kernel parameter cannot be made in that namespace; empty where nothing is known against it.
+func (p *Part) Refuses(key string) string {
+	switch {
+	case p.part.initial || p.part.tree.source() == "root":
+	case p.part.fixed[key]:
+		return "it can only be read in this network namespace"
+	case strings.HasPrefix(key, "net.") && p.Facts.Member("sysctl", key).State == advisor.StateAbsent:
+		return "this network namespace does not have it"
+	}
+	return ""
+}
+
+// Parts reads the network namespaces that were asked for; without Options.Netns the one of this program.
+func (h *Host) Parts(ctx context.Context) []Part {
+	out := readParts(ctx, h.parts)
+	if len(out) > 0 {
+		out[0].Gaps = append(out[0].Gaps, h.unread...)
+	}
+	return out
+}
+
+// Facts reads the first of the network namespaces that were asked for, which without Options.Netns is the only one.
 func (h *Host) Facts(ctx context.Context) (*advisor.Facts, advisor.Host, []advisor.Gap) {
+	p := readParts(ctx, h.parts[:1])[0]
+	return p.Facts, p.Host, p.Gaps
+}
+
+// readParts reads parts at once, so that all of them wait for their second look together.
+func readParts(ctx context.Context, parts []*part) []Part {
+	const atOnce = 4 // the kernel walks one table of connections for all namespaces
+	out := make([]Part, len(parts))
+	turn := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for i, p := range parts {
+		all.Go(func() {
+			if p.file == nil {
+				out[i] = p.read(ctx, turn)
+			} else {
+				onOwnThread(func() { out[i] = p.enter(ctx, turn) })
+			}
+		})
+	}
+	all.Wait()
+	return out
+}
+
+// enter reads the part on a thread in its namespace. Open has tried it, so a failure is a surprise.
+func (p *part) enter(ctx context.Context, turn chan struct{}) Part {
+	if err := unix.Setns(int(p.file.Fd()), unix.CLONE_NEWNET); err != nil {
+		gap := advisor.Gap{Source: "network namespace of " + p.name, Why: "may not be entered: " + err.Error()}
+		return Part{Name: p.name, Facts: new(advisor.Builder).Facts(), Gaps: []advisor.Gap{gap}, part: p}
+	}
+	return p.read(ctx, turn)
+}
+
+// read reads all sources. The gaps name what could not be read; those that nobody asked for by name are notices.
+func (p *part) read(ctx context.Context, turn chan struct{}) Part {
 	var b advisor.Builder
 	var gaps []advisor.Gap
-	for _, collect := range h.collectors() {
+	take := func(more []advisor.Gap) {
+		for _, gap := range more {
+			gap.Notice = true // a host is asked for as a whole; what it hides from this user leaves rules undecided
+			if !slices.Contains(gaps, gap) {
+				gaps = append(gaps, gap)
+			}
+		}
+	}
+	before := p.now
+	p.now = observation{}
+	turn <- struct{}{}
+	for _, collect := range p.collectors() {
 		if ctx.Err() != nil {
 			break
 		}
-		for _, gap := range collect(ctx, &b) {
-			gap.Notice = true // a host is asked for as a whole; what it hides from this user leaves rules undecided
-			gaps = append(gaps, gap)
-		}
+		take(collect(ctx, &b))
 	}
-	setKernel(&b, h.options)
+	<-turn
+	whole := ctx.Err() == nil
+	b.Set("sample.interval", advisor.Absent(oneSample, advisor.Origin{}))
+	switch {
+	case !whole:
+	case !p.host.options.Follow:
+		take(p.again(ctx, &b))
+	case before.counters != nil:
+		p.compare(&b, before, p.now.at.Sub(before.at))
+	}
+	setKernel(&b, p.host.options)
 	facts := b.Facts()
-	return facts, h.identity(facts), gaps
+	return Part{Name: p.name, Facts: facts, Host: p.identity(facts), Gaps: gaps, Whole: whole, part: p}
 }
 
-func (h *Host) identity(facts *advisor.Facts) advisor.Host {
-	id := hostOf(facts, h.tree.source())
-	if h.options.Kernel != "" {
-		id.Kernel = h.options.Kernel
+func (p *part) identity(facts *advisor.Facts) advisor.Host {
+	id := hostOf(facts, p.tree.source())
+	if p.host.options.Kernel != "" {
+		id.Kernel = p.host.options.Kernel
 	}
 	return id
 }
@@ -144,22 +293,76 @@ func setKernel(b *advisor.Builder, o Options) {
 	}
 }
 
-func (h *Host) collectParameters(ctx context.Context, b *advisor.Builder) []advisor.Gap {
+// otherNamespace is why a further namespace does not tell what belongs to the machine.
+const otherNamespace = "judged with the first network namespace"
+
+func (p *part) collectParameters(ctx context.Context, b *advisor.Builder) []advisor.Gap {
+	catalogue := p.host.options.Catalogue
 	var keys []sysctlKey
-	for _, key := range h.options.Catalogue.Keys() {
-		if t, ok := h.options.Catalogue.TypeOf(key); ok {
+	for _, key := range catalogue.Keys() {
+		if t, ok := catalogue.TypeOf(key); ok && (p.machine || strings.HasPrefix(key, "net.")) {
 			keys = append(keys, sysctlKey{key, t})
 		}
 	}
-	return collectSysctls(ctx, h.tree, b, keys)
+	gaps := collectSysctls(ctx, p.tree, b, keys)
+	p.fixedParameters(b, keys)
+	if !p.machine {
+		b.SetFamily("sysctl", advisor.Absent(otherNamespace, advisor.Origin{}))
+	}
+	return gaps
 }
 
-func (h *Host) collectSockets(ctx context.Context, b *advisor.Builder) []advisor.Gap {
+// collectSettings reads the files, which are for the machine's first namespace: systemd-sysctl and procps write there.
+func (p *part) collectSettings(ctx context.Context, b *advisor.Builder) []advisor.Gap {
+	if p.name == "" || p.initial && p.machine {
+		return p.host.collectSettings(ctx, b)
+	}
+	const why = "the files of this host set the machine's first network namespace only"
+	b.SetFamily("declared", advisor.Absent(why, advisor.Origin{}))
+	for _, table := range []string{"settings", "inline_waivers", "cmdline_sysctls"} {
+		b.SetTable(table, advisor.Table{Absent: why})
+	}
+	b.Set("boot.loader", advisor.Absent(why, advisor.Origin{}))
+	return nil
+}
+
+func (p *part) collectCounters(_ context.Context, b *advisor.Builder) []advisor.Gap {
+	p.now.at = time.Now()
+	p.now.counters = readCounters(p.tree)
+	gaps := p.now.counters.record(p.tree, b)
+	if !p.machine {
+		absent := advisor.Absent(otherNamespace, advisor.Origin{})
+		b.Set("files.open", absent)
+		b.Set("files.max", absent)
+	}
+	return gaps
+}
+
+func (p *part) collectProcesses(ctx context.Context, b *advisor.Builder) []advisor.Gap {
+	if p.machine {
+		return collectProcesses(ctx, p.tree, b)
+	}
+	b.SetTable("processes", advisor.Table{Absent: otherNamespace})
+	return nil
+}
+
+func (p *part) collectSockets(ctx context.Context, b *advisor.Builder) []advisor.Gap {
+	s, gaps, err := observeSockets(ctx, p.tree, socketNeeds(b))
+	if err != nil {
+		return append(gaps, noSockets(err, b)...)
+	}
+	p.now.sockets = s
+	s.facts(b)
+	return gaps
+}
+
+// socketNeeds is what the socket collector takes from earlier ones.
+func socketNeeds(b *advisor.Builder) socketOptions {
 	o := socketOptions{sockstat: socketCounts(b)}
 	if ms, ok := b.Member("sysctl", "net.ipv4.tcp_tw_reuse_delay").Value.Int(); ok {
 		o.reuseDelay = time.Duration(ms) * time.Millisecond
 	}
-	return collectSockets(ctx, h.tree, o, b)
+	return o
 }
 
 // socketCounts is what sockstat counted; nil where a number is not known, so that nothing is taken for empty. A kernel

@@ -348,7 +348,7 @@ func exists(t tree, p string) bool {
 // namespace names the namespace of this program, as `readlink /proc/self/ns/net` does: "net:[4026531833]".
 func namespace(t tree, kind string) advisor.Fact {
 	where := "/proc/self/ns/" + kind
-	text, err := askText(t, "ns/"+kind, func() (string, error) { return os.Readlink(where) })
+	text, err := askText(t, "ns/"+kind, func() (string, error) { return os.Readlink(threadTask() + "/ns/" + kind) })
 	if err != nil {
 		return unread(t, where, err)
 	}

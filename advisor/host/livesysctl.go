@@ -30,13 +30,13 @@ const procSys = "/proc/sys"
 func collectSysctls(ctx context.Context, t tree, b *advisor.Builder, keys []sysctlKey) []advisor.Gap {
 	const family = "sysctl"
 	origin := advisor.Origin{Path: procSys}
-	if t.source() == "root" && !exists(t, procSys) {
+	r := sysctlReader{t: t, texts: map[string]sysctlText{}, dirs: map[string]bool{}}
+	r.askPlain(ctx, keys)
+	if _, err := t.resolve(procSys); r.asked != nil && errors.Is(err, fs.ErrNotExist) && t.source() != "live" { // a directory, or a capture of one
 		b.SetFamily(family, advisor.Absent(noKernel, origin))
 		return nil
 	}
 	b.SetFamily(family, advisor.Unknown("not read", origin))
-	r := sysctlReader{t: t, texts: map[string]sysctlText{}, dirs: map[string]bool{}}
-	r.askPlain(ctx, keys)
 	odd := []advisor.Fact{r.failed(ctx)}
 	for _, k := range keys {
 		fact, isOdd := r.fact(k)

@@ -48,12 +48,12 @@ func (o *owners) missing() string {
 
 // findOwners looks for the processes that hold the wanted inodes. Each piece of the answer is one line:
 // "pid fds soft cgroup comm inode inode ...", texts quoted, and at last "unreadable N".
-func findOwners(ctx context.Context, t tree, prefix string, want map[uint32]struct{}) *owners {
+func findOwners(ctx context.Context, t tree, want map[uint32]struct{}) *owners {
 	o := &owners{byInode: make(map[uint32]*owner, len(want))}
 	if len(want) == 0 {
 		return o
 	}
-	o.err = t.ask(prefix+"owners", func(emit func([]byte) error) error {
+	o.err = t.ask("owners", func(emit func([]byte) error) error {
 		w := ownerWalk{want: want, left: len(want), buf: make([]byte, 32<<10)}
 		return w.run(ctx, emit)
 	}, o.piece)
@@ -290,13 +290,13 @@ const maxCgroups = 20_000
 
 // findCgroups gives the paths of cgroups by the inode numbers that sock_diag tells: how an unprivileged reader learns
 // the unit of a socket. Each piece of the answer is "id path", the path quoted. What is not found is not in the map.
-func findCgroups(ctx context.Context, t tree, prefix string, want map[uint64]struct{}) map[uint64]string {
+func findCgroups(ctx context.Context, t tree, want map[uint64]struct{}) map[uint64]string {
 	found := make(map[uint64]string, len(want))
 	if len(want) == 0 {
 		return found
 	}
 	// An error leaves the rest without a unit, which is what the facts then say.
-	_ = t.ask(prefix+"cgroups", func(emit func([]byte) error) error {
+	_ = t.ask("cgroups", func(emit func([]byte) error) error {
 		return walkCgroups(ctx, want, emit)
 	}, func(p []byte) error {
 		number, quoted, _ := strings.Cut(strings.TrimSuffix(string(p), "\n"), " ")

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -21,8 +22,11 @@ func secretWords() []string {
 }
 
 var (
-	secretSetting = regexp.MustCompile(`(?i)^([\s"'-]*[\w./-]*(?:password|passwd|secret|token|credential|key)[\w./-]*["']?\s*[=:]\s*)(\S.*?)\s*$`)
+	secretSetting = regexp.MustCompile(`(?i)^([\s"'-]*(?:local\s+|export\s+)?[\w./-]*(?:password|passwd|secret|token|credential|key)[\w./-]*["']?\s*[=:]\s*)(\S.*?)\s*$`)
 	urlUserinfo   = regexp.MustCompile(`://[^/@\s"']+@`)
+	// nginxSecret is a header, parameter or variable of nginx with such a name.
+	nginxSecret = regexp.MustCompile(`(?:^|[\s;{])(?:secure_link_secret|(?:\w+_(?:set_header|param|header)|set|env|more_set_\w+)\s+["']?\$?[\w-]*` +
+		`(?i:password|passwd|secret|token|credential|key|authorization|cookie)[\w-]*["']?)\s+("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^;]+)`)
 )
 
 // maskSecrets returns data with the values of secret settings, and the user information of URLs, masked; data itself if it
@@ -34,17 +38,17 @@ func maskSecrets(path string, data []byte) []byte {
 		}
 		return data
 	}
-	if !holdsSecretWord(data) {
+	starts := suspectLines(data)
+	if len(starts) == 0 {
 		return data
 	}
 	out := bytes.Clone(data)
-	for start := 0; start < len(out); {
+	for _, start := range starts {
 		end := len(out)
 		if n := bytes.IndexByte(out[start:], '\n'); n >= 0 {
 			end = start + n
 		}
 		maskLine(out[start:end])
-		start = end + 1
 	}
 	return out
 }
@@ -54,23 +58,87 @@ func holdsSecretWord(data []byte) bool {
 		return true
 	}
 	lower := bytes.ToLower(data)
-	for _, word := range secretWords() {
-		if bytes.Contains(lower, []byte(word)) {
-			return true
+	return slices.ContainsFunc(secretWords(), func(word string) bool { return bytes.Contains(lower, []byte(word)) })
+}
+
+// suspectLines finds the lines that a secret may stand in, by where they start. Files of 14 MB are read, and few of their lines
+// are worth a regular expression.
+func suspectLines(data []byte) []int {
+	lower := bytes.ToLower(data)
+	if len(lower) != len(data) { // a letter whose small form has another length: positions would be off
+		lower = bytes.Map(func(r rune) rune {
+			if r >= 'A' && r <= 'Z' {
+				return r + ('a' - 'A')
+			}
+			return r
+		}, data)
+		if len(lower) != len(data) {
+			lower = data
 		}
 	}
-	return false
+	var starts []int
+	for _, word := range append(secretWords(), "authorization", "cookie", "://") {
+		for at := 0; ; {
+			n := bytes.Index(lower[at:], []byte(word))
+			if n < 0 {
+				break
+			}
+			at += n
+			starts = append(starts, bytes.LastIndexByte(data[:at], '\n')+1)
+			n = bytes.IndexByte(data[at:], '\n')
+			if n < 0 {
+				break
+			}
+			at += n + 1
+		}
+	}
+	slices.Sort(starts)
+	return slices.Compact(starts)
 }
 
 func maskLine(line []byte) {
 	if len(line) > 4096 { // no setting of a person is as long, and a regular expression must not walk 1 MB lines
 		return
 	}
-	if m := secretSetting.FindSubmatchIndex(line); m != nil {
-		copy(line[m[4]:m[5]], bytes.Repeat([]byte("*"), m[5]-m[4]))
+	if bytes.ContainsAny(line, "=:") { // what no regular expression can match is told faster without
+		if m := secretSetting.FindSubmatchIndex(line); m != nil {
+			maskValue(line[m[4]:m[5]])
+		}
 	}
-	for _, m := range urlUserinfo.FindAllIndex(line, -1) {
-		copy(line[m[0]+3:m[1]-1], bytes.Repeat([]byte("*"), m[1]-m[0]-4))
+	if mayBeNginx(line) {
+		for _, m := range nginxSecret.FindAllSubmatchIndex(line, -1) {
+			maskValue(line[m[2]:m[3]])
+		}
+	}
+	if bytes.IndexByte(line, '@') >= 0 {
+		for _, m := range urlUserinfo.FindAllIndex(line, -1) {
+			maskValue(line[m[0]+3 : m[1]-1])
+		}
+	}
+}
+
+// mayBeNginx reports whether a line has one of the words that nginxSecret begins with.
+func mayBeNginx(line []byte) bool {
+	for _, word := range []string{"_header", "_param", "set", "env", "secure_link_secret"} {
+		if bytes.Contains(line, []byte(word)) {
+			return true
+		}
+	}
+	return false
+}
+
+// maskValue leaves what parsers of configuration look at, so that a masked file has the structure that it had.
+func maskValue(value []byte) {
+	comment := func(i int) bool { return i >= 0 && i+1 < len(value) && value[i] == '-' && value[i+1] == '-' } // Lua's
+	dash := -1
+	for i, c := range value {
+		if comment(i) {
+			dash = i + 1
+			continue
+		}
+		if i != dash && strings.IndexByte(" \t\r\"'\\;{}#$", c) < 0 {
+			value[i] = '*'
+		}
 	}
 }
 

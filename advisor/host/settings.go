@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
 	"github.com/tcpadvise/tcpadvise/advisor/internal/conf"
@@ -13,20 +14,28 @@ import (
 // collectSettings reads the sysctl files as the loader that boots this host does: the table settings, and the family
 // declared with the values that the next boot ends with.
 func (h *Host) collectSettings(_ context.Context, b *advisor.Builder) []advisor.Gap {
-	loader, why := bootLoader(h.tree)
-	load := loadProcps
-	if loader == bootSystemd || loader == bootUnknown { // nearly all hosts boot by systemd; containers are started by none
-		load = loadSystemd
-	}
-	if loader == bootUnknown {
-		b.Set("boot.loader", advisor.Unknown(why, advisor.Origin{}))
+	loads := loadSysctls(h.tree)
+	if loads.loader == bootUnknown {
+		b.Set("boot.loader", advisor.Unknown(loads.why, advisor.Origin{}))
 	} else {
-		b.Set("boot.loader", advisor.Known(advisor.Text(loader), advisor.Origin{Source: why}))
+		b.Set("boot.loader", advisor.Known(advisor.Text(loads.loader), advisor.Origin{Source: loads.why}))
 	}
-	l := load(h.tree, expandSysctls(h.tree))
-	s := settings{load: l, catalogue: h.options.Catalogue, exists: h.keyExists}
+	release, _ := b.Scalar("kernel.release").Value.Text()
+	more := hostRows{
+		loads: loads, catalogue: h.options.Catalogue, winners: map[string]int{},
+		running: func(key string) advisor.Fact { return runningText(b.Member("sysctl", key)) },
+		modules: bootModules(h.tree, loads.loader, release),
+	}
+	s := settings{load: loads.boot, catalogue: h.options.Catalogue, exists: h.keyExists, more: more.add,
+		sources: slices.Concat(loads.boot.Files, loads.reload.Files)}
 	s.record(b)
-	return l.Gaps
+	loads.record(h.tree, b, h.options.Catalogue)
+	if h.record != nil { // for `why`, which also says what is in the files that no loader opens
+		for _, m := range slices.Concat(loads.boot.Masked, loads.reload.Masked) {
+			maskedLines(h.tree, m.Path, "", false) // it reads them, and so they are recorded
+		}
+	}
+	return distinctGaps(slices.Concat(loads.boot.Gaps, loads.reload.Gaps))
 }
 
 // keyExists asks the running kernel for a key; absent where none runs.
@@ -53,6 +62,73 @@ type settings struct {
 	load      *sysctlLoad
 	catalogue *advisor.Catalogue
 	exists    func(key string) advisor.Fact
+	unknown   map[int]string // by index in load.All: why a value is not known
+	// lists tells, by index in load.All, which lines follow on one another: those of one list. Where there are several, no
+	// one knows which of them come to be. nil: all lines are of one list, and the load says which win.
+	lists    []int
+	ids      map[string]int                                                 // how many lines of a file and key other settings have had; nil: there are no others
+	readings bool                                                           // the lines are not to set anything: sysctl -a printed them
+	more     func(i int, a sysctlAssignment, cells map[string]advisor.Fact) // what a host adds to the row of load.All[i]; nil: nothing
+	sources  []sysctlSource                                                 // searched for malformed lines; a file may be among them twice
+}
+
+// printed reports whether the lines are not to set anything: sysctl -a printed them. It is told by the keys that nobody can
+// set. The line that names the kernel which printed them has a zero Key where it was left out.
+func (s settings) printed() (release sysctlAssignment, ok bool) {
+	const most, least = 100, 2 // more lines than a person writes; a read-only key alone may be a person's error
+	readOnly := 0
+	for _, a := range s.load.All {
+		switch {
+		case a.Exclude:
+		case a.Key == "kernel.osrelease":
+			return a, true
+		case s.isReadOnly(a.Key):
+			readOnly++
+		}
+	}
+	return sysctlAssignment{}, readOnly >= least && len(s.load.All) > most
+}
+
+// disputed are the keys to which different lists give different values.
+func (s settings) disputed() map[string]bool {
+	if s.lists == nil {
+		return nil
+	}
+	first, out := map[string]int{}, map[string]bool{}
+	for i, a := range s.load.All {
+		if j, ok := first[a.Key]; !ok {
+			first[a.Key] = i
+		} else if s.list(i) != s.list(j) && !s.catalogue.SameValue(a.Key, a.Value, s.load.All[j].Value) {
+			out[a.Key] = true
+		}
+	}
+	return out
+}
+
+// apart are n lists of one line each.
+func apart(n int) []int {
+	lists := make([]int, n)
+	for i := range lists {
+		lists[i] = i
+	}
+	return lists
+}
+
+// list is the list that a line is of.
+func (s settings) list(i int) int {
+	if s.lists == nil {
+		return 0
+	}
+	return s.lists[i]
+}
+
+// value is the text of a line.
+func (s settings) value(i int) advisor.Fact {
+	a := s.load.All[i]
+	if why, ok := s.unknown[i]; ok {
+		return advisor.Unknown(why, origin(a))
+	}
+	return advisor.Known(advisor.Text(a.Value), origin(a))
 }
 
 func (s settings) record(b *advisor.Builder) {
@@ -63,19 +139,26 @@ func (s settings) record(b *advisor.Builder) {
 	if unread != "" {
 		b.SetFamily("declared", advisor.Unknown(unread, advisor.Origin{}))
 	}
+	disputed := s.disputed()
 	for _, w := range s.load.Writes {
 		if winner, ok := s.load.winner(w.Key); ok && !w.Glob {
-			b.SetMember("declared", w.Key, s.declared(winner))
+			b.SetMember("declared", w.Key, s.declared(winner, disputed))
 		}
 	}
 	b.SetTable("inline_waivers", inlineWaivers(s.load))
 	b.SetTable("settings", advisor.Table{Rows: s.rows(), Unknown: unread})
+	b.SetTable("malformed", advisor.Table{Rows: s.malformed(), Unknown: unread})
 }
 
 // declared is the value that the kernel would make of a write.
-func (s settings) declared(w sysctlWrite) advisor.Fact {
-	a := s.load.All[w.From]
-	origin := origin(a)
+func (s settings) declared(w sysctlWrite, disputed map[string]bool) advisor.Fact {
+	origin := origin(s.load.All[w.From])
+	if why, ok := s.unknown[w.From]; ok {
+		return advisor.Unknown(why, origin)
+	}
+	if disputed[w.Key] {
+		return advisor.Unknown("it is set more than once, and which of these comes last is not in the file", origin)
+	}
 	v, err := s.catalogue.ParseSysctl(w.Key, w.Value)
 	if err != nil {
 		return advisor.Unknown("the kernel refuses it: "+err.Error(), origin)
@@ -89,24 +172,29 @@ func origin(a sysctlAssignment) advisor.Origin {
 
 // rows makes a row of each line that assigns a key.
 func (s settings) rows() []advisor.Row {
-	type place struct{ file, key string }
-	last, count := map[place]int{}, map[place]int{}
+	type group struct {
+		file, key string
+		list      int
+	}
+	last := map[group]int{}
 	for i, a := range s.load.All {
 		if !a.Exclude {
-			last[place{a.File, a.Key}] = i
+			last[group{a.File, a.Key, s.list(i)}] = i
 		}
+	}
+	ids := s.ids
+	if ids == nil {
+		ids = map[string]int{}
 	}
 	winners := map[string]int{}
 	var rows []advisor.Row
 	for i, a := range s.load.All {
-		if a.Exclude {
+		if a.Exclude || s.readings && s.isReadOnly(a.Key) {
 			continue
 		}
-		at := place{a.File, a.Key}
-		count[at]++
 		id := fmt.Sprintf("%s %s", a.File, a.Key)
-		if n := count[at]; n > 1 {
-			id += fmt.Sprintf(" #%d", n)
+		if ids[id]++; ids[id] > 1 {
+			id += fmt.Sprintf(" #%d", ids[id])
 		}
 		if _, ok := winners[a.Key]; !ok {
 			winners[a.Key] = -1
@@ -114,24 +202,37 @@ func (s settings) rows() []advisor.Row {
 				winners[a.Key] = w.From
 			}
 		}
+		later := last[group{a.File, a.Key, s.list(i)}]
+		effective := winners[a.Key] == i
+		if s.lists != nil {
+			effective = later == i && a.Refused == ""
+		}
 		o := origin(a)
 		known := func(v advisor.Value) advisor.Fact { return advisor.Known(v, o) }
 		cells := map[string]advisor.Fact{
-			"id": known(advisor.Text(id)), "key": known(advisor.Text(a.Key)), "value": known(advisor.Text(a.Value)),
+			"id": known(advisor.Text(id)), "key": known(advisor.Text(a.Key)), "value": s.value(i),
 			"path": known(advisor.Text(a.File)), "line": known(advisor.Int(int64(a.Line))),
 			"ignores_errors": known(advisor.Bool(a.Ignore)), "glob": known(advisor.Bool(a.Glob)),
-			"effective": known(advisor.Bool(winners[a.Key] == i)),
+			"effective": known(advisor.Bool(effective)),
 		}
 		if !a.Glob {
 			cells["exists"] = s.exists(a.Key)
 		}
-		if later := last[at]; later != i {
-			cells["last_value"] = known(advisor.Text(s.load.All[later].Value))
+		if later != i {
+			cells["last_value"] = s.value(later)
 			cells["last_line"] = known(advisor.Int(int64(s.load.All[later].Line)))
+		}
+		if s.more != nil {
+			s.more(i, a, cells)
 		}
 		rows = append(rows, advisor.Row{Origin: o, Cells: cells})
 	}
 	return rows
+}
+
+func (s settings) isReadOnly(key string) bool {
+	p, _ := s.catalogue.Lookup(key)
+	return p.ReadOnly
 }
 
 // loadText reads one sysctl file alone, as sysctl -p FILE would.

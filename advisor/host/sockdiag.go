@@ -21,6 +21,7 @@ const (
 	stateLastAck     = 9
 	stateListen      = 10
 	stateClosing     = 11
+	stateBound       = 13 // bound and nothing more; kernels before 6.8 do not tell
 	stateCount       = 16 // one more than each state that four bits hold
 )
 
@@ -30,6 +31,7 @@ const (
 	maskCloseWait = 1 << stateCloseWait
 	maskOthers    = 1<<stateEstablished | 1<<stateSynSent | 1<<stateSynRecv | 1<<stateFinWait1 | 1<<stateFinWait2 |
 		1<<stateTimeWait | 1<<stateLastAck | 1<<stateClosing
+	maskBound = 1 << stateBound
 )
 
 // Timers (idiag_timer, net/ipv4/inet_diag.c inet_sk_diag_fill).
@@ -366,9 +368,9 @@ type diagPass struct {
 
 // run makes both dumps of a pass. A dump that was interrupted or failed repeats the whole pass with a fresh visitor,
 // for two families share one aggregate; the answer of the last attempt stands, approximate where it was interrupted.
-func (p diagPass) run(ctx context.Context, t tree, prefix string, fresh func() func(*diagSocket)) (approximate bool, err error) {
+func (p diagPass) run(ctx context.Context, t tree, fresh func() func(*diagSocket)) (approximate bool, err error) {
 	for attempt := 1; ; attempt++ {
-		approximate, err = p.attempt(ctx, t, prefix, attempt, fresh())
+		approximate, err = p.attempt(ctx, t, attempt, fresh())
 		again := approximate || isPassing(err)
 		if !again || attempt == diagAttempts {
 			return approximate, err
@@ -376,12 +378,12 @@ func (p diagPass) run(ctx context.Context, t tree, prefix string, fresh func() f
 	}
 }
 
-func (p diagPass) attempt(ctx context.Context, t tree, prefix string, attempt int, visit func(*diagSocket)) (approximate bool, err error) {
+func (p diagPass) attempt(ctx context.Context, t tree, attempt int, visit func(*diagSocket)) (approximate bool, err error) {
 	for _, f := range [...]struct {
 		name   string
 		family uint8
 	}{{"4", unix.AF_INET}, {"6", unix.AF_INET6}} {
-		r := diagRequest{name: prefix + "sock_diag/" + f.name + "/" + p.name, family: f.family, states: p.states, ext: p.ext}
+		r := diagRequest{name: "sock_diag/" + f.name + "/" + p.name, family: f.family, states: p.states, ext: p.ext}
 		if attempt > 1 {
 			r.name += fmt.Sprintf("~%d", attempt)
 		}

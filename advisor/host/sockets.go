@@ -26,13 +26,13 @@ const (
 	freshMillis    = 2000             // an end of stream younger than this is normal traffic: under load 8 ms were measured
 	patienceFloor  = 100              // ms; less is a peer that sent its end together with its data, not one that waited
 	spreadSlices   = 10
+	leastGrowth    = 3 // sockets between two looks from which a rate is told
 )
 
 // socketOptions is what the socket collector needs from others.
 type socketOptions struct {
 	reuseDelay time.Duration   // tcp_tw_reuse_delay; 0: the default of one second
 	sockstat   *sockstatCounts // nil: not known, so that all states are read
-	second     bool            // the second of two samples, which a capture keeps beside the first
 }
 
 // sockstatCounts are /proc/net/sockstat and sockstat6: TCP inuse (listeners too), TCP6 inuse, and tw.
@@ -99,18 +99,22 @@ type socketSnapshot struct {
 	owners      *owners
 	cgroups     map[uint64]string
 	closeWait   []*closeWaitGroup // by count, largest first
+	earlier     *earlierLook      // nil: this is the first
+}
+
+// earlierLook is what an earlier snapshot adds to a later one.
+type earlierLook struct {
+	dt        time.Duration // between the two
+	closeWait map[closeWaitName]closeWaitTrend
+	drops     map[*listener]int64 // since then, of those listeners that count
 }
 
 // observeSockets takes a snapshot: from sock_diag, or where that is refused from /proc/net/tcp.
 func observeSockets(ctx context.Context, t tree, opts socketOptions) (*socketSnapshot, []advisor.Gap, error) {
-	prefix := ""
-	if opts.second {
-		prefix = "sample2/"
-	}
 	s := newSocketSnapshot(opts)
 	var gaps []advisor.Gap
-	if err := s.readDiag(ctx, t, prefix, opts.sockstat); err != nil {
-		if ctx.Err() != nil || errors.Is(err, errNotLive) {
+	if err := s.readDiag(ctx, t, opts.sockstat); err != nil {
+		if ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.Is(err, errNotLive) { // the replay of an interruption is one
 			return nil, nil, err
 		}
 		s = newSocketSnapshot(opts)
@@ -128,7 +132,7 @@ func observeSockets(ctx context.Context, t tree, opts socketOptions) (*socketSna
 		gaps = append(gaps, advisor.Gap{Source: "sock_diag", Notice: true,
 			Why: fmt.Sprintf("the socket table changed during %d attempts to read it: counts are approximate", diagAttempts)})
 	}
-	return s, append(gaps, s.finish(ctx, t, prefix)...), nil
+	return s, append(gaps, s.finish(ctx, t)...), nil
 }
 
 func newSocketSnapshot(opts socketOptions) *socketSnapshot {
@@ -144,7 +148,7 @@ func newSocketSnapshot(opts socketOptions) *socketSnapshot {
 // readDiag makes three passes: the listeners, which give each other socket its role; CLOSE_WAIT with tcp_info, which
 // costs three times the bytes; the rest without. LISTEN has a hash of its own and costs nothing; each other pass walks
 // the whole table of connections, so it is left out where sockstat says that the table is empty.
-func (s *socketSnapshot) readDiag(ctx context.Context, t tree, prefix string, counts *sockstatCounts) error {
+func (s *socketSnapshot) readDiag(ctx context.Context, t tree, counts *sockstatCounts) error {
 	passes := []struct {
 		diagPass
 		fresh func() func(*diagSocket)
@@ -163,7 +167,7 @@ func (s *socketSnapshot) readDiag(ctx context.Context, t tree, prefix string, co
 		}},
 	}
 	for i, p := range passes {
-		approximate, err := p.run(ctx, t, prefix, p.fresh)
+		approximate, err := p.run(ctx, t, p.fresh)
 		if err != nil {
 			return err
 		}
@@ -195,16 +199,16 @@ func (s *socketSnapshot) readProc(t tree) (bad int, err error) {
 }
 
 // finish finds owners and groups the suspects by them.
-func (s *socketSnapshot) finish(ctx context.Context, t tree, prefix string) []advisor.Gap {
+func (s *socketSnapshot) finish(ctx context.Context, t tree) []advisor.Gap {
 	s.suspects.finish()
 	s.flows.finish(s.suspects)
-	s.owners = findOwners(ctx, t, prefix, s.wantedInodes())
+	s.owners = findOwners(ctx, t, s.wantedInodes())
 	for i := range s.listeners.all {
 		l := &s.listeners.all[i]
 		l.owner = s.owners.byInode[l.inode]
 	}
 	s.closeWait = s.suspects.group(s.owners)
-	s.cgroups = findCgroups(ctx, t, prefix, s.wantedCgroups())
+	s.cgroups = findCgroups(ctx, t, s.wantedCgroups())
 	if s.owners.err != nil || s.owners.unreadable > 0 {
 		return []advisor.Gap{{Source: "/proc/PID/fd", Why: s.owners.missing(), Notice: true}}
 	}
@@ -799,10 +803,16 @@ func (g *closeWaitGroup) age(x *suspect) {
 		g.sending++
 	case low >= freshMillis:
 		g.stale++
-	case x.timer == timerKeepalive && high >= freshMillis:
+	case x.hidesItsAge():
 		g.maybe++
 	}
 	g.patience(x)
+}
+
+// hidesItsAge tells a socket that looks fresh for the answers to keepalive probes alone.
+func (x *suspect) hidesItsAge() bool {
+	return x.timer == timerKeepalive && x.wqueue == 0 && x.times.sent >= freshMillis && x.times.ack < freshMillis &&
+		x.times.received >= freshMillis
 }
 
 // patience is how long the peer waited before it closed: from the last data to its FIN. Where a TLS alert came with
@@ -917,16 +927,58 @@ func (s *socketSnapshot) compare(later *socketSnapshot) map[closeWaitName]closeW
 	old := s.suspects.kept
 	for i := range later.suspects.kept {
 		x := &later.suspects.kept[i]
-		at, same := slices.BinarySearchFunc(old, x.cookie, func(y suspect, cookie uint64) int { return cmp.Compare(y.cookie, cookie) })
-		if !same || x.cookie == 0 || old[at].group < 0 {
+		_, same := slices.BinarySearchFunc(old, x.cookie, func(y suspect, cookie uint64) int { return cmp.Compare(y.cookie, cookie) })
+		if !same || x.cookie == 0 || x.group < 0 {
 			continue
 		}
-		name := s.name(s.suspects.groups.list[old[at].group])
+		name := later.name(later.suspects.groups.list[x.group]) // the later name: its owner may have accepted it meanwhile
 		t := trends[name]
 		t.persisted++
 		trends[name] = t
 	}
 	return trends
+}
+
+// since adds what an earlier snapshot tells, dt before this one.
+func (s *socketSnapshot) since(before *socketSnapshot, dt time.Duration) {
+	s.earlier = &earlierLook{dt: dt, closeWait: before.compare(s), drops: map[*listener]int64{}}
+	for i := range s.listeners.all {
+		l := &s.listeners.all[i]
+		was := before.listeners.find(&diagSocket{local: l.addr, localPort: l.port})
+		switch {
+		case l.dropsUnknown || was != nil && was.dropsUnknown:
+		case was == nil || was.drops > l.drops: // opened since then, and so all that it counts
+			s.earlier.drops[l] = l.drops
+		default:
+			s.earlier.drops[l] = l.drops - was.drops
+		}
+	}
+	if dt < freshMillis*time.Millisecond {
+		return
+	}
+	known := make(map[uint64]struct{}, len(before.suspects.kept))
+	for i := range before.suspects.kept {
+		known[before.suspects.kept[i].cookie] = struct{}{}
+	}
+	for i := range s.suspects.kept {
+		x := &s.suspects.kept[i]
+		if _, seen := known[x.cookie]; seen && x.cookie != 0 && x.group >= 0 {
+			s.suspects.groups.list[x.group].outlasted(x, dt)
+		}
+	}
+}
+
+// outlasted takes a socket that two looks saw: it is in the state since the first at least, whatever keepalive answers
+// have renewed since.
+func (g *closeWaitGroup) outlasted(x *suspect, dt time.Duration) {
+	if x.timer != timerKeepalive || !x.times.known {
+		return
+	}
+	g.oldestLow = max(g.oldestLow, uint32(min(dt.Milliseconds(), 1<<31)))
+	if x.hidesItsAge() {
+		g.maybe--
+		g.stale++
+	}
 }
 
 func (s *socketSnapshot) name(g *closeWaitGroup) closeWaitName {
@@ -1059,6 +1111,12 @@ func (s *socketSnapshot) listenerTable() advisor.Table {
 		c["drops"] = s.number(l.drops)
 		if l.dropsUnknown {
 			c["drops"] = advisor.Unknown("this kernel does not count drops by listener (4.9 does, over sock_diag)", s.origin)
+		}
+		if s.earlier != nil {
+			c["drops_grew"] = c["drops"]
+			if n, ok := s.earlier.drops[l]; ok {
+				c.number(s, "drops_grew", n)
+			}
 		}
 		c.number(s, "half_open", s.flows.accepted[i].halfOpen)
 		if s.unlooked {
@@ -1247,6 +1305,7 @@ func (s *socketSnapshot) closeWaitTable() advisor.Table {
 		s.closeWaitCounts(c, g)
 		s.closeWaitAges(c, g)
 		s.closeWaitGrowth(c, g)
+		s.closeWaitTrend(c, g)
 		table.Rows = append(table.Rows, s.row(c))
 	}
 	return table
@@ -1341,6 +1400,31 @@ func (s *socketSnapshot) closeWaitGrowth(c cells, g *closeWaitGroup) {
 		c["until_fd_limit"] = advisor.Known(advisor.Duration(left), advisor.Origin{Source: "computed"})
 	} else if g.owner == nil && g.growing() {
 		c["until_fd_limit"] = advisor.Unknown(s.owners.missing(), s.origin)
+	}
+}
+
+// closeWaitTrend writes what two looks tell; after one look the columns are absent.
+func (s *socketSnapshot) closeWaitTrend(c cells, g *closeWaitGroup) {
+	if s.earlier == nil {
+		return
+	}
+	t := s.earlier.closeWait[s.name(g)]
+	c.number(s, "persisted", t.persisted)
+	if t.persisted == 0 && t.partial && t.before > 0 {
+		c["persisted"] = advisor.Unknown("sockets cannot be told apart: sock_diag was refused, or there are too many", s.origin)
+	}
+	grew := t.after - t.before
+	c.number(s, "grew", grew)
+	if g.growing() || grew < leastGrowth || s.earlier.dt <= 0 {
+		return // ages over a long time tell a rate better than a short growth
+	}
+	c.number(s, "per_hour", int64(float64(grew)*float64(time.Hour)/float64(s.earlier.dt)))
+	if g.owner == nil || len(g.held) != 1 || g.unaccepted > 0 {
+		return
+	}
+	if soft, err := strconv.ParseInt(g.owner.soft, 10, 64); err == nil {
+		left := float64(max(soft-int64(g.owner.fds), 0)) * float64(s.earlier.dt) / float64(grew)
+		c["until_fd_limit"] = advisor.Known(advisor.Duration(time.Duration(min(left, 3e18))), advisor.Origin{Source: "computed"})
 	}
 }
 

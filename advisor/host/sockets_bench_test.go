@@ -152,7 +152,7 @@ func BenchmarkRatioScanToBareDump(b *testing.B) {
 	}
 	full := func() {
 		s := newSocketSnapshot(socketOptions{})
-		if err := s.readDiag(b.Context(), thisMachine{}, "", nil); err != nil {
+		if err := s.readDiag(b.Context(), thisMachine{}, nil); err != nil {
 			b.Fatal(err)
 		}
 		s.suspects.finish()

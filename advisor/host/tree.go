@@ -12,7 +12,7 @@ import (
 // link restarts at the root and nothing outside is ever read. All methods are safe for concurrent use.
 //
 // A tree is one look at a host: a recording keeps the first answer for a path and gives it again, so that the replay
-// is the same. A second sample is therefore an ask under its own name ("sample/2/proc/net/snmp"), never a second read.
+// is the same. A second sample is therefore an ask under its own name ("sample2/proc/net/snmp"), never a second read.
 type tree interface {
 	// read returns the content of a regular file (files of /proc count). A file larger than limit bytes is errTooLarge,
 	// never a shorter answer; a FIFO, device, socket or directory is errNotRegular.

@@ -25,9 +25,11 @@ var (
 func diagnoses() map[string]*advisor.Diagnosis {
 	return map[string]*advisor.Diagnosis{
 		"bad-night":   badNight(),
+		"busy":        busy(),
 		"chinese":     chinese(),
 		"hostile":     hostile(),
-		"healthy":     {Host: web, Summary: advisor.Summary{Quiet: 61, NotApplicable: 9, FailOn: "warning", Verdict: "pass"}},
+		"markup":      markup(),
+		"healthy":     {Host: web, Summary: advisor.Summary{Quiet: 61, NotApplicable: 9, FailOn: "warning", Verdict: "pass"}, Sockets: counted()},
 		"not-root":    notRoot(),
 		"nothing":     {Host: advisor.Host{Source: "files", Kernel: "6.18.0"}, Summary: advisor.Summary{Skipped: 70, FailOn: "warning", Verdict: "pass"}},
 		"gaps":        gaps(),
@@ -53,7 +55,77 @@ func badNight() *advisor.Diagnosis {
 			Setting: "sysctl:net.ipv4.tcp_tw_reuse", Rules: []string{"time-wait/port-pressure", "sysctl/demands-conflict"},
 			Why: "no value fulfils all of them",
 		}},
+		Sockets: counted(),
 		Notices: []advisor.Gap{{Source: "network namespace 4026532281", Why: "2 listeners of other namespaces; --netns all reads them", Notice: true}},
+	}
+}
+
+// counted are the sockets of a host with some traffic, all states known.
+func counted() map[string]int64 {
+	return map[string]int64{
+		"listen": 14, "syn_sent": 0, "syn_recv": 3, "established": 412, "fin_wait1": 1, "fin_wait2": 6, "closing": 0,
+		"time_wait": 28231, "close_wait": 28, "last_ack": 0,
+	}
+}
+
+// busy has groups to draw, a fix to offer, a finding that a baseline knows, symptoms of symptoms and states not counted.
+func busy() *advisor.Diagnosis {
+	sockets := counted()
+	delete(sockets, "syn_recv")
+	sockets["established"], sockets["time_wait"] = 1234567, 98765
+	value := advisor.Origin{Path: "/etc/sysctl.d/60-net.conf", Line: 4, Column: 22, Start: 121, End: 124}
+	queue := func(key string, used, limit int64, severity advisor.Severity) advisor.Finding {
+		return advisor.Finding{
+			Rule: "queue/accept-queue-full", Severity: severity, Remedy: advisor.RemedyService, Confidence: advisor.ConfidenceHigh,
+			Subject: advisor.Subject{Table: "listeners", Key: key}, Title: "an accept queue is full",
+			Message: fmt.Sprintf("the accept queue of %s is full: %d finished connections wait for accept() where %d may", key, used, limit),
+			Evidence: []advisor.Evidence{
+				read("listeners.queue_used", advisor.Int(used), sockDiag), read("listeners.queue_limit", advisor.Int(limit), sockDiag),
+				read("net.core.somaxconn", advisor.Int(128), value),
+			},
+			Changes: []advisor.ProposedChange{{
+				Setting: "sysctl:net.core.somaxconn", From: ptr(advisor.Int(128)), To: ptr(advisor.Int(4096)),
+				Safety: advisor.SafetyReview, Note: "restart the service, as listen() reads it once",
+			}},
+			Do: []string{"ss -ltn 'sport = :8080'"}, Docs: "docs/rules/queue/accept-queue-full.md",
+		}
+	}
+	stuck := unaccepted()
+	symptom, below := overflows(), queue(":: 8080", 101, 100, advisor.SeverityWarning)
+	below.ExplainedBy = ptr("queue/listen-overflows")
+	known := idlePool()
+	known.Severity, known.Known = advisor.SeverityWarning, true
+	return &advisor.Diagnosis{
+		Host:     advisor.Host{Name: "edge-7", Kernel: "4.18.0-553.el8_10.x86_64", OS: "Rocky Linux 8.10 (Green Obsidian)", Source: "capture", Netns: "net:[4026531840]"},
+		Summary:  advisor.Summary{Error: 2, Warning: 3, Quiet: 58, NotApplicable: 9, Unknown: 1, FailOn: "warning", Verdict: "fail"},
+		Findings: []advisor.Finding{stuck, symptom, below, queue("0.0.0.0 443", 513, 511, advisor.SeverityError), known},
+		Unknown:  []advisor.Undecided{{Rule: "queue/syn-drops", Needs: []string{"tcp.syn_recv"}, Why: "not counted: /proc/net/sockstat shows no connection"}},
+		Sockets:  sockets,
+	}
+}
+
+// markup holds what means something to Markdown, HTML, XML, SARIF and Prometheus, and to the pages that render them.
+func markup() *advisor.Diagnosis {
+	const evil = "</style></script><img src=x onerror=alert(1)>{{.}}]]>--><!-- `` [a](javascript:b) ![c](//d.example/e) @all #1 GH-2 |x| **b** _i_ ~~s~~ 1. http://f.example www.g.example \\\" 'q' &amp; $h$ {0}"
+	return &advisor.Diagnosis{
+		Host:    advisor.Host{Name: evil, Kernel: evil, OS: evil, Source: "root", Netns: evil},
+		Summary: advisor.Summary{Error: 1, Waived: 1, Quiet: 3, Unknown: 1, FailOn: "warning", Verdict: "incomplete"},
+		Findings: []advisor.Finding{
+			{
+				Rule: evil, Severity: advisor.SeverityError, Remedy: advisor.RemedyService, Confidence: advisor.ConfidenceLow,
+				Subject: advisor.Subject{Table: "close_wait", Key: evil}, Title: evil, Message: "1. " + evil,
+				Evidence: []advisor.Evidence{
+					read(evil, advisor.Text(evil), file("/"+evil, 1, 1)), read("close_wait.count", advisor.Int(3), advisor.Origin{Source: evil}),
+				},
+				Changes: []advisor.ProposedChange{{Setting: evil, From: ptr(advisor.Text(evil)), To: ptr(advisor.Text(evil)), Safety: advisor.SafetySafe, Note: evil}},
+				Do:      []string{evil, "# " + evil}, Dont: []string{"> " + evil, "- " + evil}, ExplainedBy: ptr(evil), Docs: evil,
+			},
+			{Rule: "x/y", Severity: advisor.SeverityInfo, Remedy: advisor.RemedyKernel, Confidence: advisor.ConfidenceCertain, Message: "    " + evil, Waived: ptr("===")},
+		},
+		Unknown:   []advisor.Undecided{{Rule: evil, Needs: []string{evil}, Why: evil}},
+		Conflicts: []advisor.Conflict{{Setting: evil, Rules: []string{evil}, Why: evil}},
+		Gaps:      []advisor.Gap{{Source: evil, Why: evil}},
+		Notices:   []advisor.Gap{{Source: evil, Why: evil}},
 	}
 }
 

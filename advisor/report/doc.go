@@ -9,5 +9,6 @@
 //   - nothing that came from a file or a process reaches the reader as a control byte, as a character that is invisible or
 //     turns the direction of writing, or as invalid UTF-8: see escape.go;
 //   - no escape sequence is written unless the options ask for colour, and then it changes no character of the text;
-//   - the JSON is always whole: Quiet and MinSeverity thin out the text only.
+//   - Quiet and MinSeverity thin out the text only: what programs read, and the pages, are always whole;
+//   - no format looks clean where something was not read, not decided or waived.
 package report

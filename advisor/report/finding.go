@@ -136,7 +136,7 @@ func place(o advisor.Origin) string {
 func (p *printer) evidence(f advisor.Finding) [][]word {
 	var places []string
 	lines := map[string][]word{}
-	for _, e := range f.Evidence {
+	for _, e := range tellingEvidence(f) {
 		at := place(e.Origin)
 		if _, ok := lines[at]; !ok {
 			places = append(places, at)
@@ -154,6 +154,23 @@ func (p *printer) evidence(f advisor.Finding) [][]word {
 		out = append(out, line)
 	}
 	return out
+}
+
+// tellingEvidence leaves out, for a reader's eyes only, what the finding's head line has said already: the columns that name
+// its row, and the row's marks (settings.effective = true). If nothing else decided, all of it is shown.
+func tellingEvidence(f advisor.Finding) []advisor.Evidence {
+	var telling []advisor.Evidence
+	for _, e := range f.Evidence {
+		ofRow := f.Subject.Table != "" && strings.HasPrefix(e.What, f.Subject.Table+".")
+		if ofRow && (e.Value.Kind() == advisor.KindBool || strings.Contains(f.Subject.Key, e.Value.String()) && e.Value.Kind() == advisor.KindText) {
+			continue
+		}
+		telling = append(telling, e)
+	}
+	if telling == nil {
+		return f.Evidence
+	}
+	return telling
 }
 
 // reading keeps short readings together and lets long values break at their blanks.

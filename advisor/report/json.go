@@ -25,6 +25,7 @@ type jsonReport struct {
 	Conflicts []advisor.Conflict  `json:"conflicts"`
 	Gaps      []advisor.Gap       `json:"gaps"`
 	Notices   []advisor.Gap       `json:"notices"`
+	Sockets   map[string]int64    `json:"sockets,omitempty"`
 }
 
 type jsonTool struct {
@@ -39,7 +40,7 @@ func writeJSON(w io.Writer, d *advisor.Diagnosis, o Options) error {
 		Schema: jsonSchema, Tool: jsonTool{Version: o.Tool, Rules: o.RulesVersion},
 		Host: d.Host, Summary: d.Summary,
 		Findings: listed(d.Findings), Unknown: listed(d.Unknown), Conflicts: listed(d.Conflicts),
-		Gaps: listed(d.Gaps), Notices: listed(d.Notices),
+		Gaps: listed(d.Gaps), Notices: listed(d.Notices), Sockets: d.Sockets,
 	}
 	for i := range doc.Findings {
 		f := &doc.Findings[i]

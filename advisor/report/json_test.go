@@ -74,6 +74,7 @@ type document struct {
 		Dont        []string `json:"dont"`
 		ExplainedBy *string  `json:"explained_by"`
 		Waived      *string  `json:"waived"`
+		Known       bool     `json:"known,omitempty"`
 		Docs        string   `json:"docs"`
 	} `json:"findings"`
 	Unknown []struct {
@@ -88,6 +89,18 @@ type document struct {
 	} `json:"conflicts"`
 	Gaps    []gap `json:"gaps"`
 	Notices []gap `json:"notices"`
+	Sockets struct {
+		Listen      *int64 `json:"listen,omitempty"`
+		SynSent     *int64 `json:"syn_sent,omitempty"`
+		SynRecv     *int64 `json:"syn_recv,omitempty"`
+		Established *int64 `json:"established,omitempty"`
+		FinWait1    *int64 `json:"fin_wait1,omitempty"`
+		FinWait2    *int64 `json:"fin_wait2,omitempty"`
+		Closing     *int64 `json:"closing,omitempty"`
+		TimeWait    *int64 `json:"time_wait,omitempty"`
+		CloseWait   *int64 `json:"close_wait,omitempty"`
+		LastAck     *int64 `json:"last_ack,omitempty"`
+	} `json:"sockets,omitzero"`
 }
 
 type gap struct {

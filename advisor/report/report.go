@@ -18,6 +18,7 @@ type Options struct {
 	MinSeverity  advisor.Severity // text: hide the findings below it, and say how many; 0: show all
 	Tool         string           // version of tcpadvise; empty: not said
 	RulesVersion string           // version of the rule set; empty: not said
+	Rules        *advisor.RuleSet // sarif: where the rules' reasons and sources are taken from; nil: they are left out
 	Lang         string           // "zh": the text's own words are Chinese; anything else: English
 }
 
@@ -26,8 +27,13 @@ type format func(w io.Writer, d *advisor.Diagnosis, o Options) error
 // formats is the one list of formats. It is a function because a package variable could be written to.
 func formats() map[string]format {
 	return map[string]format{
-		"json": writeJSON,
-		"text": writeText,
+		"html":       writeHTML,
+		"json":       writeJSON,
+		"junit":      writeJUnit,
+		"markdown":   writeMarkdown,
+		"prometheus": writePrometheus,
+		"sarif":      writeSARIF,
+		"text":       writeText,
 	}
 }
 

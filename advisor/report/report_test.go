@@ -77,13 +77,24 @@ func TestGolden(t *testing.T) {
 						continue
 					}
 					title := strings.TrimSuffix(format+", "+look, ", ")
-					data := strings.ReplaceAll(write(t, format, d, options[look]), "\x1b", "␛")
+					data := unstyled(t, strings.ReplaceAll(write(t, format, d, options[look]), "\x1b", "␛"))
 					got.Files = append(got.Files, txtar.File{Name: title, Data: []byte(data)})
 				}
 			}
 			compare(t, filepath.Join("testdata", name+".txtar"), txtar.Format(got))
 		})
 	}
+}
+
+// unstyled takes the style, and its sum in the policy, out of a page: they are the same in all.
+func unstyled(t *testing.T, page string) string {
+	t.Helper()
+	style, err := os.ReadFile("html.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page = strings.Replace(page, "<style>"+string(style)+"</style>", "<style>html.css</style>", 1)
+	return regexp.MustCompile(`sha256-[^&]*(&#43;[^&]*)*&#39;`).ReplaceAllString(page, "sha256-of-it&#39;")
 }
 
 func compare(t *testing.T, path string, got []byte) {
@@ -106,7 +117,7 @@ func compare(t *testing.T, path string, got []byte) {
 func TestUnknownFormat(t *testing.T) {
 	var buf bytes.Buffer
 	err := report.Write(&buf, "yaml", &advisor.Diagnosis{}, report.Options{})
-	if err == nil || !strings.Contains(err.Error(), "json, text") || buf.Len() > 0 {
+	if err == nil || !strings.Contains(err.Error(), "html, json, junit, markdown, prometheus, sarif, text") || buf.Len() > 0 {
 		t.Errorf("got %v and %q", err, buf.String())
 	}
 }
@@ -145,8 +156,8 @@ func TestColourOnlyPaints(t *testing.T) {
 // TestWidth: a line is longer than asked for only where its first word, or what stands in one piece, is.
 func TestWidth(t *testing.T) {
 	for name, d := range diagnoses() {
-		if name == "hostile" {
-			continue // is made of such words
+		if name == "hostile" || name == "markup" {
+			continue // are made of such words
 		}
 		for _, width := range []int{72, 80, 120} {
 			for line := range strings.Lines(write(t, "text", d, report.Options{Width: width, Lang: looks(name)[""].Lang})) {

@@ -66,7 +66,7 @@ func (p *printer) nothing(d *advisor.Diagnosis) string {
 func (p *printer) verdict(d *advisor.Diagnosis, quiet bool) {
 	var look style
 	var text string
-	switch n := gating(d); d.Summary.Verdict {
+	switch n, known := gating(d); d.Summary.Verdict {
 	case advisor.VerdictFail:
 		look, text = isError, p.count(n, "fails: %d finding at or above %s", "fails: %d findings at or above %s", d.Summary.FailOn)
 	case advisor.VerdictIncomplete:
@@ -75,7 +75,7 @@ func (p *printer) verdict(d *advisor.Diagnosis, quiet bool) {
 			text += p.say("; ") + p.count(n, "%d finding at or above %s", "%d findings at or above %s", d.Summary.FailOn)
 		}
 	default:
-		look, text = p.passes(d, n)
+		look, text = p.passes(d, n+known)
 	}
 	if quiet {
 		p.space()
@@ -83,15 +83,19 @@ func (p *printer) verdict(d *advisor.Diagnosis, quiet bool) {
 	p.line(0, styled(look, prose(text)...))
 }
 
-// gating counts the findings at or above the gate; 0 where there is none ("never").
-func gating(d *advisor.Diagnosis) (n int) {
+// gating counts the findings at or above the gate, those that a baseline knows apart; 0 where there is no gate ("never").
+func gating(d *advisor.Diagnosis) (fresh, known int) {
 	gate, err := advisor.ParseSeverity(d.Summary.FailOn)
 	for _, f := range d.Findings {
-		if err == nil && f.Waived == nil && f.Severity >= gate {
-			n++
+		switch {
+		case err != nil || f.Waived != nil || f.Severity < gate:
+		case f.Known:
+			known++
+		default:
+			fresh++
 		}
 	}
-	return n
+	return fresh, known
 }
 
 // passes words a pass with its reservations; only one without any is green.

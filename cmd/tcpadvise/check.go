@@ -25,6 +25,7 @@ type input struct {
 	config                    string
 	only, skip                []string
 	allowGaps                 bool
+	observe                   observation
 }
 
 func (in *input) register(f *pflag.FlagSet) {
@@ -46,6 +47,9 @@ func (in *input) verify(operands []string) error {
 	}
 	if in.root != "" && in.capture != "" {
 		return errors.New("--root and --capture exclude each other")
+	}
+	if err := in.observe.verify(in.notLive(operands)); err != nil {
+		return err
 	}
 	if in.as != "" && !slices.Contains(host.FileTypes(), in.as) {
 		return fmt.Errorf("--as takes %s, not %q", strings.Join(host.FileTypes(), ", "), in.as)
@@ -104,6 +108,7 @@ judged; 3 an input that was asked for could not be read, what could be judged is
 	f := cmd.Flags()
 	f.SortFlags = false
 	flags.register(f)
+	flags.observe.register(f)
 	f.StringVar(&flags.failOn, "fail-on", "warning", "exit 1 at findings of this severity or worse: error, warning, info or never")
 	flags.gate.register(f)
 	f.StringVar(&flags.minSeverity, "min-severity", "info", "show findings of this severity or worse; the gate is not changed")
@@ -183,20 +188,16 @@ func (a *app) diagnose(ctx context.Context, in *input, operands []string, set *a
 		d, o := a.diagnoseFiles(ctx, in, operands, set, o)
 		return d, o, nil
 	}
-	h, err := host.Open(host.Options{Root: in.root, Capture: in.capture, Kernel: in.kernel, Catalogue: set.Catalogue})
+	h, err := host.Open(in.observe.host(a, host.Options{Root: in.root, Capture: in.capture, Kernel: in.kernel, Catalogue: set.Catalogue}))
 	if err != nil {
 		return nil, o, incomplete(err)
 	}
+	defer h.Abort()  // nothing is recorded: it lets go of what was opened
 	go set.Prepare() // the rules are decoded while the host answers
-	facts, identity, gaps := h.Facts(ctx)
-	if err := ctx.Err(); err != nil {
-		return nil, o, incomplete(fmt.Errorf("interrupted: %w", err))
-	}
-	o.Host, o.Gaps = identity, gaps
 	if h.Captured() != (time.Time{}) {
 		o.Now = h.Captured() // a capture is judged as of its own time, so that it replays alike
 	}
-	return set.Evaluate(facts, o), o, nil
+	return judge(ctx, h.Parts(ctx), set, o)
 }
 
 // diagnoseFiles judges each file alone: they need not belong to one host.
@@ -217,42 +218,56 @@ func (a *app) diagnoseFiles(ctx context.Context, in *input, operands []string, s
 }
 
 func (a *app) captureCommand() *cobra.Command {
-	var root, kernel, output string
+	var in input
+	var output string
 	cmd := &cobra.Command{
 		Use:   "capture -o FILE",
 		Short: "Record all that check reads into one archive, for check --capture",
 		Long: `capture runs the collectors of check and records what they read: files, kernel answers, and what could not be read. The archive has
 mode 0600; secrets are masked. 'tcpadvise check --capture FILE' judges it anywhere, with the result that check had here.`,
 		Example: `  tcpadvise capture -o web1.tcpadvise
+  tcpadvise capture --sample 30s --deep -o web1.tcpadvise
   tcpadvise check --capture web1.tcpadvise`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.capture(cmd.Context(), root, kernel, output)
+			return a.capture(cmd.Context(), &in, output)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "archive to write")
-	cmd.Flags().StringVar(&root, "root", "", "record the host whose files lie under `DIR`")
+	cmd.Flags().StringVar(&in.root, "root", "", "record the host whose files lie under `DIR`")
+	in.observe.register(cmd.Flags())
 	return cmd
 }
 
-func (a *app) capture(ctx context.Context, root, kernel, output string) error {
+func (a *app) capture(ctx context.Context, in *input, output string) error {
 	if output == "" {
 		return errors.New("capture needs -o FILE")
+	}
+	if err := in.verify(nil); err != nil {
+		return err
 	}
 	set, err := loadRules(nil)
 	if err != nil {
 		return err
 	}
-	h, err := host.Open(host.Options{
-		Root: root, Kernel: kernel, Catalogue: set.Catalogue, Record: output, Tool: version, Now: time.Now(),
-	})
+	h, err := host.Open(in.observe.host(a, host.Options{
+		Root: in.root, Catalogue: set.Catalogue, Record: output, Tool: version, Now: time.Now(),
+	}))
 	if err != nil {
 		return incomplete(err)
 	}
-	_, _, gaps := h.Facts(ctx)
-	if err := ctx.Err(); err != nil {
-		h.Abort()
-		return incomplete(fmt.Errorf("interrupted, nothing was written: %w", err))
+	var gaps []advisor.Gap
+	for _, p := range h.Parts(ctx) {
+		if err := ctx.Err(); err != nil && !p.Whole {
+			h.Abort()
+			return incomplete(fmt.Errorf("interrupted, nothing was written: %w", err))
+		}
+		for _, gap := range p.Gaps {
+			if p.Name != "" {
+				gap.Source += " in network namespace " + p.Name
+			}
+			gaps = append(gaps, gap)
+		}
 	}
 	if err := h.Close(); err != nil {
 		return incomplete(err)

@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/tcpadvise/tcpadvise/advisor"
 	"github.com/tcpadvise/tcpadvise/advisor/report"
+	"github.com/tcpadvise/tcpadvise/rules"
 )
 
 //go:generate go run . docs ../../docs
@@ -55,6 +57,11 @@ func generatedPages(root *cobra.Command) (map[string]string, error) {
 		"rule-language.md": report.LanguagePage(),
 		"cli.md":           commandPage(root),
 	}
+	myths, err := advisor.LoadMyths(rules.FS, set)
+	if err != nil {
+		return nil, err
+	}
+	pages["myths.md"] = report.MythsPage(myths)
 	for _, r := range set.Rules {
 		pages["rules/"+r.ID+".md"] = report.RulePage(r, example(set, r))
 	}

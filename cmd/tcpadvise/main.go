@@ -31,6 +31,7 @@ const (
 var version = "0.1.0-dev"
 
 func main() {
+	debug.SetGCPercent(400) // runs are short and small: collect less often
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -120,7 +121,7 @@ program's: it has not called close), and writes nothing to the host.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})
-	root.AddCommand(a.checkCommand(), a.explainCommand(), a.rulesCommand(), a.captureCommand(), a.versionCommand(), a.docsCommand())
+	root.AddCommand(a.checkCommand(), a.explainCommand(), a.whyCommand(), a.rulesCommand(), a.captureCommand(), a.watchCommand(), a.patchCommand(), a.versionCommand(), a.docsCommand())
 	return root
 }
 

@@ -63,6 +63,14 @@ func (n *YAMLNode) Get(key string) *YAMLNode {
 	return nil
 }
 
+// List returns the items of a sequence; none of anything else, nil included.
+func (n *YAMLNode) List() []*YAMLNode {
+	if n == nil {
+		return nil
+	}
+	return n.Items
+}
+
 // IsMarker reports whether the node is in truth an unquoted {{ marker }}, which to YAML is a mapping in a mapping.
 func (y *YAML) IsMarker(n *YAMLNode) bool {
 	return n.Kind == YAMLMapping && n.start+1 < len(y.data) && y.data[n.start] == '{' && y.data[n.start+1] == '{'
@@ -117,11 +125,7 @@ func ParseYAML(data []byte) (*YAML, error) {
 	for _, m := range markers {
 		hidden.Guarded = hidden.Guarded || m.Control
 	}
-	if again := hidden.parse(); again != nil {
-		hidden.Docs = nil
-		return hidden, err
-	}
-	return hidden, nil
+	return hidden, hidden.parse()
 }
 
 func (y *YAML) parse() (err error) {
@@ -436,7 +440,10 @@ func (y *YAML) Locate(n *YAMLNode) ([]int, bool) {
 			return y.unlocated(n, at), false
 		}
 		for k := range min(width, len(n.Text)-i) {
-			at[i+k] = min(j+k, j+raw-1)
+			at[i+k] = j + min(k, raw-1)
+			if k > 0 && k == width-1 {
+				at[i+k] = j + raw - 1
+			}
 		}
 		i += width
 		j += raw
@@ -469,7 +476,7 @@ func (y *YAML) isHidden(j int) bool { return y.text[j] != y.data[j] }
 
 // skipBlanks goes over what the file has between two bytes of a scalar's text that are no blanks.
 func (y *YAML) skipBlanks(n *YAMLNode, i, j int) int {
-	for j < len(y.text) && !(y.isHidden(j) && y.data[j] == n.Text[i]) {
+	for j < len(y.text) && (!y.isHidden(j) || y.data[j] != n.Text[i]) {
 		switch {
 		case isSpace(y.text[j]):
 			j++
@@ -507,6 +514,14 @@ func (y *YAML) escapeWidth(n *YAMLNode, i, j int) int {
 		return size
 	}
 	return 1
+}
+
+// End is the offset just after the byte of a scalar's text that lies at an offset: an escape such as \x31 is longer than one.
+func (y *YAML) End(offset int) int {
+	if offset+1 < len(y.data) && y.data[offset] == '\\' && strings.IndexByte("xuU", y.data[offset+1]) >= 0 {
+		return min(offset+rawEscape(y.data[offset+1]), len(y.data))
+	}
+	return offset + 1
 }
 
 // rawEscape is the length of an escape, by the byte after its backslash.

@@ -1,0 +1,334 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	udiff "github.com/aymanbagabas/go-udiff"
+
+	"github.com/tcpadvise/tcpadvise/advisor"
+)
+
+// PatchOptions say how a patch is written. None of them changes what is in it.
+type PatchOptions struct {
+	Tool    string            // version of tcpadvise; empty: not said
+	Reverse bool              // undo: diff and commands only
+	Alone   bool              // the files are judged alone: paths are as the user named them
+	Include advisor.Safety    // the least safety that was asked for
+	Left    []advisor.Change  // what a lower one would add
+	Steps   []advisor.Finding // findings that no patch helps
+}
+
+type patchFormat struct {
+	style   advisor.PatchStyle
+	reverse bool // can be undone
+	empty   func(p *advisor.Patch) bool
+	write   func(d *patchDoc) error
+}
+
+// patchFormats is the one list of formats of a patch.
+func patchFormats() map[string]patchFormat {
+	return map[string]patchFormat{
+		"ansible":  {advisor.PatchAnsible, false, noFileSetting, writeAnsible},
+		"commands": {advisor.PatchCommands, true, func(p *advisor.Patch) bool { return len(p.Commands) == 0 }, writeCommands},
+		"diff":     {advisor.PatchInPlace, true, noFile, writeDiff},
+		"drop-in":  {advisor.PatchDropIn, false, noFile, writeDropIn},
+	}
+}
+
+func noFile(p *advisor.Patch) bool { return len(p.Files)+len(p.NewFiles) == 0 }
+
+func noFileSetting(p *advisor.Patch) bool {
+	return !slices.ContainsFunc(p.Settings, func(s advisor.PatchedSetting) bool { return s.Path != "" })
+}
+
+// PatchFormats lists the names that WritePatch takes, sorted.
+func PatchFormats() []string { return slices.Sorted(maps.Keys(patchFormats())) }
+
+// PatchStyle is the style in which changes must be made for a format, and whether it can be written in reverse; 0 for an
+// unknown format.
+func PatchStyle(format string) (style advisor.PatchStyle, reverse bool) {
+	f := patchFormats()[format]
+	return f.style, f.reverse
+}
+
+// WritePatch writes p in the named format to out. Where that format has nothing to show, out gets no byte, and what there is
+// to say goes to notes.
+func WritePatch(out, notes io.Writer, format string, p *advisor.Patch, o PatchOptions) error {
+	f, ok := patchFormats()[format]
+	if !ok {
+		return fmt.Errorf("there is no format %q: choose one of %s", format, strings.Join(PatchFormats(), ", "))
+	}
+	d := &patchDoc{Patch: p, o: o}
+	to := out
+	if f.empty(p) {
+		to = notes
+		d.nothing()
+	} else if err := f.write(d); err != nil {
+		return fmt.Errorf("write the patch as %s: %w", format, err)
+	}
+	if _, err := to.Write(d.buf.Bytes()); err != nil {
+		return fmt.Errorf("write the patch as %s: %w", format, err)
+	}
+	return nil
+}
+
+// patchDoc is one patch on its way out.
+type patchDoc struct {
+	*advisor.Patch
+	o   PatchOptions
+	buf bytes.Buffer
+	raw bool // lines without '#': for a person, not for a program
+}
+
+// say writes a paragraph as comment lines; its further lines are indented by two more.
+func (d *patchDoc) say(indent int, text string) {
+	const columns = 118
+	mark := "# "
+	if d.raw {
+		mark = "tcpadvise: "
+	}
+	line := mark + strings.Repeat(" ", indent)
+	empty := true
+	for word := range strings.FieldsSeq(escape(text)) {
+		if !empty && width(line)+1+width(word) > columns {
+			d.buf.WriteString(line + "\n")
+			line, empty = mark+strings.Repeat(" ", indent+2), true
+		}
+		if !empty {
+			line += " "
+		}
+		line, empty = line+word, false
+	}
+	d.buf.WriteString(strings.TrimRight(line, " ") + "\n")
+}
+
+func (d *patchDoc) sayf(indent int, format string, args ...any) {
+	d.say(indent, fmt.Sprintf(format, args...))
+}
+
+// command writes a line to copy: it is never broken.
+func (d *patchDoc) command(text string) {
+	mark := "#   "
+	if d.raw {
+		mark = "  "
+	}
+	d.buf.WriteString(mark + escape(text) + "\n")
+}
+
+func (d *patchDoc) title(what string) {
+	name := "tcpadvise"
+	if d.o.Tool != "" {
+		name += " " + d.o.Tool
+	}
+	if d.o.Reverse {
+		what = "the reverse of " + what
+	}
+	d.sayf(0, "%s: %s", name, what)
+}
+
+// nothing is what is said where there is nothing to write.
+func (d *patchDoc) nothing() {
+	d.raw = true
+	if d.Empty() && len(d.Withheld)+len(d.Remarks)+len(d.o.Left)+len(d.o.Steps) == 0 {
+		d.say(0, "nothing to change")
+		return
+	}
+	d.say(0, "nothing to change in files")
+	if len(d.Commands) > 0 {
+		d.commandsAfter("for the running kernel:")
+	}
+	d.rest()
+}
+
+// commandsAfter lists what is to run, or to undo.
+func (d *patchDoc) commandsAfter(heading string) {
+	var refused []string
+	var lines []string
+	for _, c := range d.Commands {
+		switch {
+		case !d.o.Reverse:
+			lines = append(lines, sysctlCommand(c.Key, c.Value))
+		case c.Undo != "":
+			lines = append(lines, sysctlCommand(c.Key, c.Undo))
+		default:
+			refused = append(refused, fmt.Sprintf("%s in the running kernel is not undone: %s", c.Key, c.UndoWhy))
+		}
+	}
+	if len(lines) > 0 {
+		d.say(0, heading)
+	}
+	for _, line := range lines {
+		d.command(line)
+	}
+	for _, why := range refused {
+		d.say(0, why)
+	}
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_.,:/@%+=-]+$`)
+
+func sysctlCommand(key, value string) string {
+	word := key + "=" + value
+	if !plainWord.MatchString(word) {
+		word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+	}
+	return "sysctl -w " + word
+}
+
+// rest is what concerns the reader beside the patch: warnings, what was withheld, what more could be had, and what no patch
+// helps.
+func (d *patchDoc) rest() {
+	for _, w := range d.Warnings {
+		d.say(0, "WARNING: "+w)
+	}
+	for _, r := range d.Remarks {
+		d.say(0, "note: "+r)
+	}
+	for _, w := range d.Withheld {
+		d.sayf(0, "withheld: %s (%s): %s", settingName(w.Setting), strings.Join(w.Rules, ", "), w.Why)
+	}
+	for _, c := range d.o.Left {
+		d.sayf(0, "left out: %s (%s): needs --include %s", settingName(c.Setting), strings.Join(c.Rules, ", "), c.Safety)
+	}
+	d.steps()
+}
+
+func settingName(setting string) string { return strings.TrimPrefix(setting, "sysctl:") }
+
+// steps are what the owner of a program must do: one list for each rule, however many sockets it found.
+func (d *patchDoc) steps() {
+	told := map[string]bool{}
+	for _, f := range d.o.Steps {
+		d.sayf(0, "no patch exists for %s, only the program's code helps: %s", f.Rule, f.Message)
+		if told[f.Rule] {
+			continue
+		}
+		told[f.Rule] = true
+		for _, do := range f.Do {
+			d.say(2, "do: "+do)
+		}
+	}
+}
+
+func writeDiff(d *patchDoc) error {
+	d.title(fmt.Sprintf("changes of safety %q and above", d.o.Include))
+	if d.o.Alone {
+		d.say(0, "apply: patch -p1 < THIS, or git apply THIS, in the directory from which the files were named")
+	} else {
+		d.say(0, "apply: patch -p1 -d / < THIS, or in / git apply THIS")
+	}
+	d.commandsAfter("then run, for the kernel that runs:")
+	for _, f := range slices.Concat(d.Files, d.NewFiles) {
+		d.hunks(f)
+	}
+	d.rest()
+	for _, f := range d.Files {
+		if err := d.diff(f, false); err != nil {
+			return err
+		}
+	}
+	for _, f := range d.NewFiles {
+		if err := d.diff(f, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *patchDoc) hunks(f advisor.FileEdit) {
+	for _, h := range f.Hunks {
+		place := f.Path
+		if f.Old != nil {
+			place = fmt.Sprintf("%s:%d", f.Path, h.Line)
+		}
+		d.sayf(0, "%s %s (%s)", place, h.What, h.Safety)
+		for i, rule := range h.Rules {
+			d.sayf(2, "%s: %s", rule, h.Reasons[i])
+		}
+	}
+}
+
+// diff writes one file's hunks, below headers that patch(1) and git apply understand alike: git's own say that a file is new
+// or goes, and that one which ends up empty stays.
+func (d *patchDoc) diff(f advisor.FileEdit, created bool) error {
+	if d.o.Reverse {
+		f = f.Reverse()
+	}
+	name := strings.TrimPrefix(path.Clean(f.Path), "/")
+	if strings.HasPrefix(name, "../") {
+		return fmt.Errorf("%s: patch(1) refuses names with ..: name the file from a directory above it", f.Path)
+	}
+	tail := ""
+	if strings.ContainsAny(name, " ") {
+		tail = "\t" // ends a name with blanks: git's diff does the same
+	}
+	from, to := "a/"+name+tail, "b/"+name+tail
+	fmt.Fprintf(&d.buf, "diff --git a/%s b/%s\n", name, name)
+	switch {
+	case created && d.o.Reverse:
+		fmt.Fprintf(&d.buf, "deleted file mode 100644\n")
+		to = "/dev/null"
+	case created:
+		fmt.Fprintf(&d.buf, "new file mode 100644\n")
+		from = "/dev/null"
+	}
+	edits := make([]udiff.Edit, len(f.Edits))
+	for i, e := range f.Edits {
+		edits[i] = udiff.Edit{Start: e.Start, End: e.End, New: e.New}
+	}
+	text, err := udiff.ToUnified(from, to, string(f.Old), edits, udiff.DefaultContextLines)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	d.buf.WriteString(text)
+	return nil
+}
+
+func writeDropIn(d *patchDoc) error {
+	f := d.NewFiles[0]
+	d.title(fmt.Sprintf("changes of safety %q and above, as one file", d.o.Include))
+	d.sayf(0, "put it into %s, which is read after all other lines of these keys; then run:", f.Path)
+	d.command("sysctl -p " + f.Path)
+	d.rest()
+	d.buf.WriteString("\n")
+	d.buf.Write(f.New)
+	return nil
+}
+
+func writeCommands(d *patchDoc) error {
+	d.title(fmt.Sprintf("changes of safety %q and above, for this boot only", d.o.Include))
+	for _, c := range d.Commands {
+		d.buf.WriteString("\n")
+		for _, s := range d.Settings {
+			if s.Key != c.Key {
+				continue
+			}
+			for i, rule := range s.Rules {
+				d.sayf(0, "%s: %s", rule, s.Reasons[i])
+			}
+			if s.Lost != "" {
+				d.sayf(0, "at the next boot this is lost: %s", s.Lost)
+			}
+		}
+		switch {
+		case !d.o.Reverse:
+			d.buf.WriteString(sysctlCommand(c.Key, c.Value) + "\n")
+		case c.Undo != "":
+			d.buf.WriteString(sysctlCommand(c.Key, c.Undo) + "\n")
+		default:
+			d.sayf(0, "refused: %s is not undone: %s", c.Key, c.UndoWhy)
+		}
+	}
+	if len(d.Warnings)+len(d.Remarks)+len(d.Withheld)+len(d.o.Left)+len(d.o.Steps) > 0 {
+		d.buf.WriteString("\n")
+	}
+	d.rest()
+	return nil
+}
