@@ -20,9 +20,13 @@ need git git "git apply as an oracle for diffs"
 need ip iproute2 "namespaces of the socket tests"
 need ss iproute2 "oracle for the socket table"
 need patch patch "oracle for diffs"
+need ansible-playbook ansible "runs the tasks that patch --format ansible prints"
 need sysctl procps "oracle for sysctl files"
 need unshare util-linux "private network namespaces"
 need mount mount "bind mounts in the loader tests"
+need nginx nginx-light "oracle for nginx's configuration, and the proxy of the tests with real servers"
+[ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] ||
+	need /usr/lib/nginx/modules/ngx_http_lua_module.so libnginx-mod-http-lua "oracle for blocks of Lua in nginx's configuration"
 [ -x /usr/lib/systemd/systemd-sysctl ] || need /lib/systemd/systemd-sysctl systemd "oracle for sysctl.d files"
 
 [ -n "$missing" ] || exit 0

@@ -729,7 +729,7 @@ func scanCapture(file io.Reader, limits captureLimits, take func(name string, bo
 	archive := tar.NewReader(bounded)
 	for {
 		head, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			_, err = io.Copy(io.Discard, bounded) // to the checksum: gzip tells only there that all is as it was
 			return err
 		}
@@ -896,8 +896,8 @@ func (c *captureReader) pack(b []byte) record {
 	} else {
 		c.deflate.Reset(&out)
 	}
-	c.deflate.Write(b) // a bytes.Buffer takes all
-	c.deflate.Close()
+	_, _ = c.deflate.Write(b) // a bytes.Buffer takes all
+	_ = c.deflate.Close()
 	return record{payload: bytes.Clone(out.Bytes()), packed: true}
 }
 

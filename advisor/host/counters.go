@@ -151,7 +151,7 @@ func conntrackNumber(t tree, path string) advisor.Fact {
 		}
 		return fact
 	}
-	return counted(string(bytes.TrimSpace(data)), 10, advisor.Origin{Path: path})
+	return counted(string(bytes.TrimSpace(data)), advisor.Origin{Path: path})
 }
 
 // fileTable reads /proc/sys/fs/file-nr: allocated, free and greatest number of open files (proc_sys_fs(5)). Since 2.6 free
@@ -169,23 +169,23 @@ func fileTable(t tree) (open, most advisor.Fact) {
 		fact := advisor.Unknown(notUnderstood(data), origin)
 		return fact, fact
 	}
-	open, free := counted(f[0], 10, origin), counted(f[1], 10, origin)
+	open, free := counted(f[0], origin), counted(f[1], origin)
 	all, _ := open.Value.Int()
 	if n, ok := free.Value.Int(); !ok || n < 0 || n > all {
 		open = advisor.Unknown(notUnderstood(data), origin)
 	} else if open.State == advisor.StateKnown {
 		open = advisor.Known(advisor.Int(all-n), origin)
 	}
-	return open, counted(f[2], 10, origin)
+	return open, counted(f[2], origin)
 }
 
 // counted is the fact of one number of the kernel's. The counters are unsigned; one above 63 bits is unknown, never
 // negative. A few values are signed, such as Tcp.MaxConn, where -1 says that there is no fixed limit (RFC 4022).
-func counted(s string, base int, origin advisor.Origin) advisor.Fact {
-	if n, err := strconv.ParseInt(s, base, 64); err == nil {
+func counted(s string, origin advisor.Origin) advisor.Fact {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return advisor.Known(advisor.Int(n), origin)
 	}
-	if _, err := strconv.ParseUint(s, base, 64); err == nil {
+	if _, err := strconv.ParseUint(s, 10, 64); err == nil {
 		return advisor.Unknown(s+" does not fit into 63 bits", origin)
 	}
 	return advisor.Unknown(notUnderstood([]byte(s)), origin)
@@ -231,7 +231,7 @@ func isNetstatHeader(fields []string) bool {
 func addNetstat(into map[string]advisor.Fact, names, numbers []string, origin advisor.Origin) {
 	protocol := strings.TrimSuffix(names[0], ":")
 	for i, number := range numbers[1:] {
-		into[protocol+"."+names[i+1]] = counted(number, 10, origin)
+		into[protocol+"."+names[i+1]] = counted(number, origin)
 	}
 }
 
@@ -257,7 +257,7 @@ func parseSockstat(data []byte, path string, into map[string]advisor.Fact) (bad 
 			continue
 		}
 		for pair := range slices.Chunk(fields[1:], 2) {
-			into[protocol+"."+pair[0]] = counted(pair[1], 10, origin)
+			into[protocol+"."+pair[0]] = counted(pair[1], origin)
 		}
 	}
 	return bad

@@ -86,7 +86,7 @@ func (t *dirTree) list(path string) ([]entry, error) {
 	dir := os.NewFile(uintptr(fd), path)
 	defer dir.Close()
 	found, err := dir.ReadDir(maxNames + 1)
-	if err != nil && err != io.EOF { // EOF: an empty directory
+	if err != nil && !errors.Is(err, io.EOF) { // EOF: an empty directory
 		return nil, pathError("list", path, cause(err))
 	}
 	if len(found) > maxNames {
@@ -211,7 +211,7 @@ func (t *dirTree) openat2(path string, flags int) (int, error) {
 	for range 16 {
 		var fd int
 		err = retry(func() (err error) { fd, err = unix.Openat2(root, path, &how); return err })
-		if err != unix.EAGAIN {
+		if !errors.Is(err, unix.EAGAIN) {
 			return fd, err
 		}
 	}
@@ -221,7 +221,7 @@ func (t *dirTree) openat2(path string, flags int) (int, error) {
 // unavailable tells that openat2 itself is missing: an older kernel says ENOSYS, a seccomp filter that does not know
 // the call mostly EPERM. A true EPERM comes back from the walk.
 func unavailable(err error) bool {
-	return err == unix.ENOSYS || err == unix.EPERM || err == unix.EAGAIN
+	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EAGAIN)
 }
 
 // resolveLive asks the kernel where a path ends: proc(5), /proc/pid/fd.
@@ -415,7 +415,7 @@ func openat(dir int, name string, flags int) (fd int, err error) {
 // retry repeats a call that a signal interrupted: on FUSE and NFS open(2) and read(2) do return EINTR.
 func retry(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
@@ -470,12 +470,12 @@ func readSome(fd int, buf []byte) (n int, err error) {
 
 // pathError names the path as the judged host does, and folds what the kernel says into what a tree answers.
 func pathError(op, path string, err error) error {
-	switch err {
-	case unix.ELOOP, unix.EXDEV: // too many links; a magic link under RESOLVE_IN_ROOT: openat2(2)
+	switch {
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV): // too many links; a magic link under RESOLVE_IN_ROOT: openat2(2)
 		err = errOutside
-	case unix.ENXIO: // open(2): a socket
+	case errors.Is(err, unix.ENXIO): // open(2): a socket
 		err = errNotRegular
-	case unix.ESRCH: // a process that went away between open and read of its file in /proc
+	case errors.Is(err, unix.ESRCH): // a process that went away between open and read of its file in /proc
 		err = fs.ErrNotExist
 	}
 	return &fs.PathError{Op: op, Path: path, Err: err}

@@ -245,6 +245,9 @@ func (p *part) read(ctx context.Context, turn chan struct{}) Part {
 			}
 		}
 	}
+	if !exists(p.tree, procSys) {
+		take([]advisor.Gap{{Source: "/proc", Why: "is not in this root: running values, counters, processes and sockets are not judged"}})
+	}
 	before := p.now
 	p.now = observation{}
 	turn <- struct{}{}

@@ -56,6 +56,12 @@ func (p *part) collectNginx(ctx context.Context, b *advisor.Builder) []advisor.G
 // collectNginx fills the tables of nginx from the configuration of each that runs, else of the one that is installed.
 func collectNginx(ctx context.Context, t tree, b *advisor.Builder) []advisor.Gap {
 	instances, gaps, err := findNginx(ctx, t)
+	if err == nil && len(instances) == 0 && len(gaps) > 0 { // all of them have files of their own
+		for _, name := range nginxTables() {
+			b.SetTable(name, advisor.Table{Unknown: gaps[0].Source + " " + gaps[0].Why})
+		}
+		return gaps
+	}
 	if err != nil {
 		for _, name := range nginxTables() {
 			b.SetTable(name, advisor.Table{Unknown: err.Error()})
@@ -64,6 +70,9 @@ func collectNginx(ctx context.Context, t tree, b *advisor.Builder) []advisor.Gap
 	}
 	var r nginxRecord
 	r.cpus = b.Scalar("cpus")
+	if len(gaps) > 0 {
+		r.unread = gaps[0].Source + " " + gaps[0].Why
+	}
 	for _, n := range instances {
 		c := &nginxConf{tree: t, main: n.conf, prefix: path.Dir(n.conf), version: n.version}
 		c.read()
@@ -431,7 +440,7 @@ func (r nginxRef) number(n int) advisor.Fact {
 	if why != "" {
 		return advisor.Unknown(why, r.origin(n))
 	}
-	return counted(text, 10, r.origin(n))
+	return counted(text, r.origin(n))
 }
 
 // duration is an argument as a time.
@@ -528,7 +537,7 @@ func (r *nginxRecord) listen(c *nginxConf, l *nginxListen) {
 	if l.backlog.set() {
 		n := nginxListenArg(l.backlog, "backlog=")
 		text, why := l.backlog.text(n)
-		cells["backlog"] = counted(strings.TrimPrefix(text, "backlog="), 10, l.backlog.origin(n))
+		cells["backlog"] = counted(strings.TrimPrefix(text, "backlog="), l.backlog.origin(n))
 		if why != "" {
 			cells["backlog"] = advisor.Unknown(why, l.backlog.origin(n))
 		}

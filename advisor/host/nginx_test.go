@@ -366,6 +366,10 @@ func TestNginxFound(t *testing.T) {
 	if len(gaps) != 1 || !strings.Contains(gaps[0].Source+gaps[0].Why, "process 9runs in container abc") {
 		t.Error(gaps)
 	}
+	f, gaps = nginxFactsOf(t, &memTree{kind: "capture", files: files, asks: map[string][]string{"nginx": {line(9, "/x", "container abc")}}})
+	if f.Table("nginx_main").Unknown != "nginx, process 9 runs in container abc and has files of its own: not judged" || len(gaps) != 1 {
+		t.Error(f.Table("nginx_main"), gaps)
+	}
 	f, _ = nginxFactsOf(t, &memTree{files: files})
 	wantCells(t, f, "nginx_main", []string{"path", "pid", "version", "worker_connections"},
 		"/etc/nginx/nginx.conf | - | unknown: neither a running nginx nor a package of dpkg names its version | 9")

@@ -248,6 +248,7 @@ type plan struct {
 	site     *site
 	style    advisor.PatchStyle
 	before   *sysctlLoad
+	reload   *sysctlLoad // by `sysctl --system`; the same as before where that is what runs at boot
 	files    map[string]*editing
 	settings []advisor.PatchedSetting
 	faults   map[*placing]string
@@ -289,10 +290,15 @@ type proof struct {
 	diagnosis *advisor.Diagnosis
 	options   PatchOptions
 	load      *sysctlLoad
+	reload    *sysctlLoad
 }
 
 func (s *site) patch(ctx context.Context, facts *advisor.Facts, before *advisor.Diagnosis, changes []advisor.Change, o PatchOptions) *advisor.Patch {
 	pr := &proof{site: s, ctx: ctx, facts: facts, diagnosis: before, options: o, load: s.load(nil)}
+	pr.reload = pr.load
+	if s.alone == "" && pr.load.systemd {
+		pr.reload = loadProcps(s.tree, expandSysctls(s.tree))
+	}
 	var steps []*placing
 	for _, c := range changes {
 		steps = append(steps, pr.step(c))
@@ -405,7 +411,7 @@ type attempt struct {
 // for one.
 func (pr *proof) attempt(steps []*placing, search bool) *attempt {
 	a := &attempt{
-		plan:  &plan{site: pr.site, style: pr.options.Style, before: pr.load, files: map[string]*editing{}, faults: map[*placing]string{}},
+		plan:  &plan{site: pr.site, style: pr.options.Style, before: pr.load, reload: pr.reload, files: map[string]*editing{}, faults: map[*placing]string{}},
 		steps: steps, changed: map[string][]byte{}, running: map[string]advisor.Fact{},
 	}
 	a.place()

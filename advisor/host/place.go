@@ -54,7 +54,7 @@ func (p *plan) open(file string) (e *editing, why string) {
 		return nil, file + " holds a zero byte: it is no text"
 	case p.style == advisor.PatchAnsible && !utf8.Valid(old):
 		return nil, file + " is not UTF-8, which Ansible's module cannot read"
-	case !p.before.hasRead(file, maskSecrets(p.site.absolute(file), old)):
+	case !p.before.hasRead(file, maskSecrets(p.site.absolute(file), old)), !p.reload.hasRead(file, maskSecrets(p.site.absolute(file), old)):
 		return nil, file + " has changed since it was read: run again"
 	}
 	e = &editing{path: file, old: old, syntax: conf.ParseSysctl(old), touched: map[int]bool{}, changes: map[*placing]bool{}}
@@ -113,6 +113,18 @@ func (l *sysctlLoad) assignments(key string) []sysctlAssignment {
 	return all
 }
 
+// assignments are the lines for a key that a boot reads, and those that only `sysctl --system` does: what a person types next
+// week must not bring the old value back.
+func (p *plan) assignments(key string) []sysctlAssignment {
+	all := p.before.assignments(key)
+	for _, a := range p.reload.assignments(key) {
+		if !slices.ContainsFunc(all, func(b sysctlAssignment) bool { return a.File == b.File && a.Line == b.Line }) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
 // setInPlace gives the winning line of a key its new value, and with it all lines that say the same and lose: else these
 // would contradict it.
 func (p *plan) setInPlace(s *placing, value string) (why string) {
@@ -131,7 +143,7 @@ func (p *plan) setInPlace(s *placing, value string) (why string) {
 	if why := p.setLine(e, winner, s, value); why != "" {
 		return why
 	}
-	for _, a := range p.before.assignments(s.key) {
+	for _, a := range p.assignments(s.key) {
 		if !p.site.catalogue.SameValue(s.key, a.Value, winner.Value) {
 			continue
 		}
@@ -189,7 +201,7 @@ func respaced(old, value string) string {
 
 // remove takes all lines of a key out of the administrator's files. Comments beside them stay.
 func (p *plan) remove(s *placing) (why string) {
-	for _, a := range p.before.assignments(s.key) {
+	for _, a := range p.assignments(s.key) {
 		if p.site.alone == "" && !strings.HasPrefix(a.File, etc) {
 			continue // overridden, or withheld, when the files are read again
 		}
@@ -403,7 +415,7 @@ func (e *editing) shownSecret() (secret int, near []int) {
 	if e.created || len(e.hunks) == 0 {
 		return 0, nil
 	}
-	lines := slices.Sorted(slices.Values(e.lines()))
+	lines := e.editedLines()
 	for first := 0; first < len(lines); {
 		last := first
 		for last+1 < len(lines) && lines[last+1]-lines[last] <= 2*contextLines+1 {
@@ -419,11 +431,16 @@ func (e *editing) shownSecret() (secret int, near []int) {
 	return 0, nil
 }
 
-func (e *editing) lines() []int {
+// editedLines are the lines that a diff shows as changed, from 1; for added ones the last.
+func (e *editing) editedLines() []int {
 	var lines []int
-	for _, h := range e.hunks {
-		lines = append(lines, h.Line)
+	for line := range e.touched {
+		lines = append(lines, line+1)
 	}
+	if len(e.added) > 0 {
+		lines = append(lines, max(len(e.syntax.Lines), 1))
+	}
+	slices.Sort(lines)
 	return lines
 }
 

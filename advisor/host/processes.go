@@ -168,7 +168,7 @@ func processNumber(s string, origin advisor.Origin) advisor.Fact {
 	case "unlimited":
 		return advisor.Known(advisor.Unlimited(), origin)
 	}
-	return counted(s, 10, origin)
+	return counted(s, origin)
 }
 
 // containerOf is the container that a control group belongs to, by the first 12 digits of its number, as docker(1) and

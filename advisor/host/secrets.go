@@ -84,8 +84,10 @@ func suspectLines(data []byte) []int {
 				break
 			}
 			at += n
-			starts = append(starts, bytes.LastIndexByte(data[:at], '\n')+1)
 			n = bytes.IndexByte(data[at:], '\n')
+			if word != "://" || bytes.IndexByte(data[at:at+max(n, 0)], '@') >= 0 || n < 0 {
+				starts = append(starts, bytes.LastIndexByte(data[:at], '\n')+1)
+			}
 			if n < 0 {
 				break
 			}

@@ -244,3 +244,22 @@ func TestWhy(t *testing.T) {
 		t.Errorf("%+v", w)
 	}
 }
+
+// FuzzMalformed: any bytes give rows with a place in the file and a text that can be shown; a file is never worse than its lines.
+func FuzzMalformed(f *testing.F) {
+	for _, seed := range []string{"sysctl -w a=1\n", "\ufeff# x\r\n", "a\x00b=1\rc", "\"a\" = \"b\"\n\xff\xfe=\n--x", "net.ipv4.tcp_sack\uff1d1"} {
+		f.Add([]byte(seed))
+	}
+	c := builtinSet(f).Catalogue
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l := loadText("x", data)
+		rows := settings{load: l, catalogue: c, sources: l.Files}.malformed()
+		for _, row := range rows {
+			text, _ := row.Cells["text"].Value.Text()
+			lines, _ := row.Cells["lines"].Value.Int()
+			if strings.ContainsAny(text, "\r\n\x00\x1b") || row.Origin.Line < 1 || lines < 1 || lines > int64(len(l.Files[0].Syntax.Lines)) {
+				t.Errorf("%q: %q, %d lines, %+v", data, text, lines, row.Origin)
+			}
+		}
+	})
+}

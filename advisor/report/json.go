@@ -23,9 +23,26 @@ type jsonReport struct {
 	Findings  []advisor.Finding   `json:"findings"`
 	Unknown   []advisor.Undecided `json:"unknown"`
 	Conflicts []advisor.Conflict  `json:"conflicts"`
-	Gaps      []advisor.Gap       `json:"gaps"`
-	Notices   []advisor.Gap       `json:"notices"`
+	Gaps      []jsonGap           `json:"gaps"`
 	Sockets   map[string]int64    `json:"sockets,omitempty"`
+}
+
+// jsonGap tells what makes the verdict incomplete from what nobody asked for by name.
+type jsonGap struct {
+	Source string `json:"source"`
+	Why    string `json:"why"`
+	Asked  bool   `json:"asked"`
+}
+
+func jsonGaps(d *advisor.Diagnosis) []jsonGap {
+	gaps := []jsonGap{}
+	for _, g := range d.Gaps {
+		gaps = append(gaps, jsonGap{g.Source, g.Why, true})
+	}
+	for _, g := range d.Notices {
+		gaps = append(gaps, jsonGap{g.Source, g.Why, false})
+	}
+	return gaps
 }
 
 type jsonTool struct {
@@ -40,7 +57,7 @@ func writeJSON(w io.Writer, d *advisor.Diagnosis, o Options) error {
 		Schema: jsonSchema, Tool: jsonTool{Version: o.Tool, Rules: o.RulesVersion},
 		Host: d.Host, Summary: d.Summary,
 		Findings: listed(d.Findings), Unknown: listed(d.Unknown), Conflicts: listed(d.Conflicts),
-		Gaps: listed(d.Gaps), Notices: listed(d.Notices), Sockets: d.Sockets,
+		Gaps: jsonGaps(d), Sockets: d.Sockets,
 	}
 	for i := range doc.Findings {
 		f := &doc.Findings[i]

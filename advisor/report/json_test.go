@@ -88,7 +88,6 @@ type document struct {
 		Why     string   `json:"why"`
 	} `json:"conflicts"`
 	Gaps    []gap `json:"gaps"`
-	Notices []gap `json:"notices"`
 	Sockets struct {
 		Listen      *int64 `json:"listen,omitempty"`
 		SynSent     *int64 `json:"syn_sent,omitempty"`
@@ -106,6 +105,7 @@ type document struct {
 type gap struct {
 	Source string `json:"source"`
 	Why    string `json:"why"`
+	Asked  bool   `json:"asked"`
 }
 
 // TestJSONRoundTrip reads each report into the documented type, writes that, and finds the same members and values.

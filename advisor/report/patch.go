@@ -2,9 +2,11 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"path"
 	"regexp"
 	"slices"
@@ -20,6 +22,7 @@ type PatchOptions struct {
 	Tool    string            // version of tcpadvise; empty: not said
 	Reverse bool              // undo: diff and commands only
 	Alone   bool              // the files are judged alone: paths are as the user named them
+	Root    string            // directory with the host's files; empty: "/"
 	Include advisor.Safety    // the least safety that was asked for
 	Left    []advisor.Change  // what a lower one would add
 	Steps   []advisor.Finding // findings that no patch helps
@@ -69,7 +72,7 @@ func WritePatch(out, notes io.Writer, format string, p *advisor.Patch, o PatchOp
 	to := out
 	if f.empty(p) {
 		to = notes
-		d.nothing()
+		d.nothing(f.style)
 	} else if err := f.write(d); err != nil {
 		return fmt.Errorf("write the patch as %s: %w", format, err)
 	}
@@ -87,12 +90,11 @@ type patchDoc struct {
 	raw bool // lines without '#': for a person, not for a program
 }
 
-// say writes a paragraph as comment lines; its further lines are indented by two more.
+// say writes a paragraph as comment lines, the further ones indented by two more.
 func (d *patchDoc) say(indent int, text string) {
-	const columns = 118
-	mark := "# "
-	if d.raw {
-		mark = "tcpadvise: "
+	columns, mark := 118, "# "
+	if d.raw { // as all messages are: one line, to be found by grep
+		columns, mark = math.MaxInt, "tcpadvise: "
 	}
 	line := mark + strings.Repeat(" ", indent)
 	empty := true
@@ -134,15 +136,17 @@ func (d *patchDoc) title(what string) {
 }
 
 // nothing is what is said where there is nothing to write.
-func (d *patchDoc) nothing() {
+func (d *patchDoc) nothing(style advisor.PatchStyle) {
 	d.raw = true
 	if d.Empty() && len(d.Withheld)+len(d.Remarks)+len(d.o.Left)+len(d.o.Steps) == 0 {
 		d.say(0, "nothing to change")
 		return
 	}
-	d.say(0, "nothing to change in files")
-	if len(d.Commands) > 0 {
-		d.commandsAfter("for the running kernel:")
+	if style == advisor.PatchCommands {
+		d.say(0, "no command is to run")
+	} else {
+		d.say(0, "no file is to change")
+		d.commandsAfter("for the kernel that runs:")
 	}
 	d.rest()
 }
@@ -185,6 +189,9 @@ func sysctlCommand(key, value string) string {
 // rest is what concerns the reader beside the patch: warnings, what was withheld, what more could be had, and what no patch
 // helps.
 func (d *patchDoc) rest() {
+	if d.o.Reverse { // what was withheld needs no undoing
+		return
+	}
 	for _, w := range d.Warnings {
 		d.say(0, "WARNING: "+w)
 	}
@@ -222,7 +229,8 @@ func writeDiff(d *patchDoc) error {
 	if d.o.Alone {
 		d.say(0, "apply: patch -p1 < THIS, or git apply THIS, in the directory from which the files were named")
 	} else {
-		d.say(0, "apply: patch -p1 -d / < THIS, or in / git apply THIS")
+		root := cmp.Or(d.o.Root, "/")
+		d.sayf(0, "apply: patch -p1 -d %s < THIS, or in %s git apply THIS", root, root)
 	}
 	d.commandsAfter("then run, for the kernel that runs:")
 	for _, f := range slices.Concat(d.Files, d.NewFiles) {
@@ -248,10 +256,17 @@ func (d *patchDoc) hunks(f advisor.FileEdit) {
 		if f.Old != nil {
 			place = fmt.Sprintf("%s:%d", f.Path, h.Line)
 		}
+		if d.o.Reverse {
+			d.sayf(0, "%s takes back %s", f.Path, h.What)
+			continue
+		}
 		d.sayf(0, "%s %s (%s)", place, h.What, h.Safety)
 		for i, rule := range h.Rules {
 			d.sayf(2, "%s: %s", rule, h.Reasons[i])
 		}
+	}
+	if f.Hash != "" && !d.o.Reverse {
+		d.sayf(0, "%s was read with sha256 %s", f.Path, f.Hash)
 	}
 }
 
@@ -310,6 +325,10 @@ func writeCommands(d *patchDoc) error {
 			if s.Key != c.Key {
 				continue
 			}
+			if d.o.Reverse {
+				d.sayf(0, "takes back what %s asked for", strings.Join(s.Rules, ", "))
+				continue
+			}
 			for i, rule := range s.Rules {
 				d.sayf(0, "%s: %s", rule, s.Reasons[i])
 			}
@@ -326,7 +345,7 @@ func writeCommands(d *patchDoc) error {
 			d.sayf(0, "refused: %s is not undone: %s", c.Key, c.UndoWhy)
 		}
 	}
-	if len(d.Warnings)+len(d.Remarks)+len(d.Withheld)+len(d.o.Left)+len(d.o.Steps) > 0 {
+	if !d.o.Reverse && len(d.Warnings)+len(d.Remarks)+len(d.Withheld)+len(d.o.Left)+len(d.o.Steps) > 0 {
 		d.buf.WriteString("\n")
 	}
 	d.rest()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
@@ -15,15 +16,9 @@ func writeAnsible(d *patchDoc) error {
 	d.buf.WriteString("---\n")
 	d.title(fmt.Sprintf("changes of safety %q and above, as tasks; the collection ansible.posix is needed", d.o.Include))
 	for _, c := range d.Commands {
-		if d.removed(c.Key) {
-			d.sayf(0, "%s is taken out of the files only; for the kernel that runs:", c.Key)
+		if !d.setsRunning(c.Key) {
+			d.sayf(0, "no task sets %s in the kernel that runs, this does:", c.Key)
 			d.command(sysctlCommand(c.Key, c.Value))
-		}
-	}
-	for _, s := range d.Settings {
-		if s.Path == "" {
-			d.sayf(0, "the files are right, the running kernel is not:")
-			d.command(sysctlCommand(s.Key, s.Value))
 		}
 	}
 	d.rest()
@@ -38,13 +33,9 @@ func writeAnsible(d *patchDoc) error {
 	return nil
 }
 
-func (d *patchDoc) removed(key string) bool {
-	for _, s := range d.Settings {
-		if s.Key == key && s.Remove {
-			return true
-		}
-	}
-	return false
+// setsRunning reports whether a task sets a key in a file, and with it in the running kernel.
+func (d *patchDoc) setsRunning(key string) bool {
+	return slices.ContainsFunc(d.Settings, func(s advisor.PatchedSetting) bool { return s.Key == key && s.Path != "" && !s.Remove })
 }
 
 func (d *patchDoc) task(s advisor.PatchedSetting, name string) {
@@ -65,19 +56,10 @@ func (d *patchDoc) task(s advisor.PatchedSetting, name string) {
 		state = "absent"
 	}
 	fmt.Fprintf(&d.buf, "    state: %s\n    sysctl_file: %s\n", state, yamlText(s.Path))
-	if !s.Remove && d.commands(s.Key) {
+	if !s.Remove && slices.ContainsFunc(d.Commands, func(c advisor.PatchedCommand) bool { return c.Key == s.Key }) {
 		d.buf.WriteString("    sysctl_set: true\n")
 	}
 	d.buf.WriteString("    reload: false\n")
-}
-
-func (d *patchDoc) commands(key string) bool {
-	for _, c := range d.Commands {
-		if c.Key == key {
-			return true
-		}
-	}
-	return false
 }
 
 var yamlPlain = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./ -]*[A-Za-z0-9_./-]$`)

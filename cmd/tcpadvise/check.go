@@ -147,7 +147,7 @@ func (a *app) check(ctx context.Context, flags *checkFlags, operands []string) e
 			return fmt.Errorf("--fail-on: %w, or never", err)
 		}
 	}
-	show := report.Options{Quiet: flags.quiet, Tool: version, RulesVersion: rules.Version, Lang: a.lang}
+	show := report.Options{Rules: set, Quiet: flags.quiet, Tool: version, RulesVersion: rules.Version, Lang: a.lang}
 	if show.MinSeverity, err = advisor.ParseSeverity(flags.minSeverity); err != nil {
 		return fmt.Errorf("--min-severity: %w", err)
 	}

@@ -124,7 +124,7 @@ func (a *app) patch(ctx context.Context, flags *patchFlags, operands []string) e
 		}
 	}
 	return report.WritePatch(a.stdout, a.stderr, flags.format, &m.patch, report.PatchOptions{
-		Tool: version, Reverse: flags.reverse, Alone: len(operands) > 0, Include: least, Left: m.left, Steps: m.steps,
+		Tool: version, Reverse: flags.reverse, Alone: len(operands) > 0, Root: flags.root, Include: least, Left: m.left, Steps: m.steps,
 	})
 }
 

@@ -174,7 +174,7 @@ func drawSysctl(t *rapid.T) string {
 	values := map[string][]string{
 		"net.ipv4.tcp_tw_recycle": {"1", "0"}, "net.ipv4.tcp_sack": {"0", "1"}, "net.ipv4.tcp_timestamps": {"0", "1"},
 		"net.ipv4.tcp_fin_timeout": {"2", "30", "60 # short", "3#x"}, "net.core.somaxconn": {"100", "4096", "8192 ; more"},
-		"net.ipv4.tcp_rmem": {"4096 8388608 16777216", "4096\t87380\t6291456", "4096  16777216 16777216 # big"},
+		"net.ipv4.tcp_rmem":           {"4096 8388608 16777216", "4096\t87380\t6291456", "4096  16777216 16777216 # big"},
 		"net.ipv4.tcp_max_tw_buckets": {"5000", "262144"}, "net.ipv4.tcp_retries2": {"3", "15"}, "net.ipv4.tcp_syncookies": {"0", "1"},
 		"net.ipv4.tcp_low_latency": {"1"}, "net.core.rmem_default": {"16777216"}, "net.ipv4.tcp_abort_on_overflow": {"1"},
 		"net.ipv4.tcp_mem": {"1 2 3", "8388608 12582912 16777216"},
@@ -186,7 +186,7 @@ func drawSysctl(t *rapid.T) string {
 	return rapid.SampledFrom([]string{
 		spelt + equals + value, spelt + equals + value, spelt + equals + value, spelt + equals + value, " " + spelt + equals + value + "  ",
 		"# " + spelt + equals + value, "; a comment", "", "# --- not a header", "--- a/x", "@@ -1 +1 @@", "net.ipv4.conf.*.rp_filter = 2",
-		"net.ipv4.tcp_s*k = 0", "-" + key, "no equals here", "vm.swappiness = 10", "# 日本語", "kernel.core_pattern = |/bin/x %p",
+		"net.ipv4.tcp_s*k = 0", "-" + key, "no equals here", "vm.swappiness = 10", "# 日本語", "# caf\xe9", "kernel.core_pattern = |/bin/x %p",
 	}).Draw(t, "line")
 }
 

@@ -615,7 +615,11 @@ func (f *Nginx) SetArg(directive, n int, value string) (Edit, error) {
 	if len(text) >= nginxBuffer {
 		return Edit{}, errLongWord
 	}
-	return Edit{f.ArgSpan(directive, n), text}, nil
+	at := f.ArgSpan(directive, n)
+	if f.ArgSpan(directive, n-1).End == at.Start && text[0] != ')' { // 'a')b: nothing else may follow a quote so closely
+		text = " " + text
+	}
+	return Edit{at, text}, nil
 }
 
 var (

@@ -45,8 +45,11 @@ func bigNginx() []byte {
 			proxy_set_header Connection "";
 			proxy_set_header Host $host;
 			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+			proxy_set_header X-Forwarded-Proto $scheme;
+			proxy_redirect http://customer%[1]d.example.com/ https://customer%[1]d.example.com/;
 			proxy_read_timeout 30s;
 		}
+		location ^~ /.well-known/acme-challenge/ { root /var/lib/acme/customer%[1]d; default_type text/plain; }
 		location = /robots.txt { access_log off; log_not_found off; }
 	}
 `, i)
