@@ -100,10 +100,15 @@ type Finding struct {
 	Docs        string           `json:"docs"`            // path of the rule's page in the project
 
 	cause Subject // of the finding that ExplainedBy names
+	place Origin  // of the subject's row, where that is a line of a file
 }
 
-// Where is the first position in a file among the evidence: where an editor should open; zero where there is none.
+// Where is where an editor should open: the line that the finding is about, else the first position in a file among the
+// evidence; zero where there is none.
 func (f *Finding) Where() Origin {
+	if f.place.Line > 0 {
+		return f.place
+	}
 	for _, e := range f.Evidence {
 		if e.Origin.Path != "" && e.Origin.Line > 0 {
 			return e.Origin

@@ -186,6 +186,7 @@ func pick[T any](f *frame, list []grade[T]) T {
 func (r *run) candidate(rule *Rule, f *frame, row Row, index int) *candidate {
 	body := rule.Body()
 	c := &candidate{rule: body, row: row}
+	c.place = row.Origin
 	c.Rule, c.Title, c.Remedy = rule.ID, body.Title, body.Remedy
 	c.Severity, c.Confidence = pick(f, body.severity), pick(f, body.confidence)
 	if c.Confidence < ConfidenceHigh {

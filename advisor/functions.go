@@ -206,16 +206,22 @@ var functions = map[string]function{
 		value, _ := cutComment(a[0].text)
 		return knownResult(Text(value))
 	}, "without_comment(text): the text before its inline comment and the blanks there; the whole text if it has none"},
-	"refused": {[]Type{tText, tText}, tText, judged((*Catalogue).Refuses),
-		"refused(key, text): why the judged kernel does not take this text; absent if it takes it, or if we cannot tell"},
+	"refused": {
+		[]Type{tText, tText},
+		tText, judged((*Catalogue).Refuses),
+		"refused(key, text): why the judged kernel does not take this text; absent if it takes it, or if we cannot tell",
+	},
 	"refused_always": {[]Type{tText, tText}, tText, func(f *frame, a []Value) result {
 		return textOrAbsent(f.catalogue.Refuses(a[0].text, a[1].text, Version{}))
 	}, "refused_always(key, text): why no kernel takes this text, whatever its version; absent if some do"},
 	"refused_by_newest": {[]Type{tText, tText}, tText, func(f *frame, a []Value) result {
 		return textOrAbsent(f.catalogue.Refuses(a[0].text, a[1].text, f.catalogue.Newest()))
 	}, "refused_by_newest(key, text): why the newest kernel that the catalogue knows does not take this text; absent if it takes it"},
-	"senseless": {[]Type{tText, tText}, tText, judged((*Catalogue).Senseless),
-		"senseless(key, text): what is wrong with a text that the kernel takes; absent if nothing"},
+	"senseless": {
+		[]Type{tText, tText},
+		tText, judged((*Catalogue).Senseless),
+		"senseless(key, text): what is wrong with a text that the kernel takes; absent if nothing",
+	},
 	"same_value": {[]Type{tText, tText, tText}, TypeBoolean, func(f *frame, a []Value) result {
 		return knownResult(Bool(f.catalogue.SameValue(a[0].text, a[1].text, a[2].text)))
 	}, "same_value(key, a, b): the kernel takes both texts for the same: \"1\" and \"01\", \"4096 87380\" with other blanks"},

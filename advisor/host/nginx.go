@@ -424,7 +424,7 @@ func (r *nginxRecord) add(c *nginxConf, n nginxInstance) {
 		r.location(c, g, ids)
 	}
 	for _, s := range c.written {
-		r.setting(c, s)
+		r.setting(s)
 	}
 }
 
@@ -434,26 +434,35 @@ func knownInt(n int, o advisor.Origin) advisor.Fact { return advisor.Known(advis
 
 func knownBool(v bool, o advisor.Origin) advisor.Fact { return advisor.Known(advisor.Bool(v), o) }
 
-// number is an argument as a number, with its place.
-func (r nginxRef) number(n int) advisor.Fact {
-	text, why := r.text(n)
+// number is the first argument as a number, with its place.
+func (r nginxRef) number() advisor.Fact {
+	text, why := r.text(1)
 	if why != "" {
-		return advisor.Unknown(why, r.origin(n))
+		return advisor.Unknown(why, r.origin(1))
 	}
-	return counted(text, r.origin(n))
+	return counted(text, r.origin(1))
 }
 
-// duration is an argument as a time.
-func (r nginxRef) duration(n int) advisor.Fact {
-	text, why := r.text(n)
+// duration is the first argument as a time.
+func (r nginxRef) duration() advisor.Fact {
+	text, why := r.text(1)
 	if why != "" {
-		return advisor.Unknown(why, r.origin(n))
+		return advisor.Unknown(why, r.origin(1))
 	}
 	d, ok := nginxTime(text)
 	if !ok {
-		return advisor.Unknown(fmt.Sprintf("%q is no time that nginx takes", text), r.origin(n))
+		return advisor.Unknown(fmt.Sprintf("%q is no time that nginx takes", text), r.origin(1))
 	}
-	return advisor.Known(advisor.Duration(d), r.origin(n))
+	return advisor.Known(advisor.Duration(d), r.origin(1))
+}
+
+// flag is the first argument as on or off.
+func (r nginxRef) flag() advisor.Fact {
+	text, why := r.text(1)
+	if why != "" {
+		return advisor.Unknown(why, r.origin(1))
+	}
+	return knownBool(text == "on", r.origin(1))
 }
 
 // implied is a default: a value with no place of its own.
@@ -470,10 +479,6 @@ func otherwise(ref nginxRef, read func(nginxRef) advisor.Fact, unread string, by
 	return advisor.Known(byDefault, implied())
 }
 
-func firstNumber(r nginxRef) advisor.Fact { return r.number(1) }
-
-func firstDuration(r nginxRef) advisor.Fact { return r.duration(1) }
-
 // main records what holds for the whole of one nginx.
 func (r *nginxRecord) main(c *nginxConf, n nginxInstance) {
 	const connectionsByDefault, logsByDefault = 512, 1 // ngx_event.c DEFAULT_CONNECTIONS
@@ -486,7 +491,7 @@ func (r *nginxRecord) main(c *nginxConf, n nginxInstance) {
 		"path":                 knownText(c.main, at),
 		"version":              advisor.Unknown(c.version.why, c.version.origin),
 		"worker_processes":     otherwise(c.root.names["worker_processes"], r.workers, c.root.unread, advisor.Int(1)),
-		"worker_connections":   otherwise(events.names["worker_connections"], firstNumber, events.unread, advisor.Int(connectionsByDefault)),
+		"worker_connections":   otherwise(events.names["worker_connections"], nginxRef.number, events.unread, advisor.Int(connectionsByDefault)),
 		"worker_rlimit_nofile": advisor.Absent("not set", at),
 		"listens":              knownInt(len(c.listened), at),
 		"logs":                 knownInt(max(len(c.logs), logsByDefault), at),
@@ -506,7 +511,7 @@ func (r *nginxRecord) main(c *nginxConf, n nginxInstance) {
 		cells["nofile_from"] = knownText("the running workers' limit", limits)
 	}
 	if ref := c.root.names["worker_rlimit_nofile"]; ref.set() {
-		cells["worker_rlimit_nofile"] = ref.number(1)
+		cells["worker_rlimit_nofile"] = ref.number()
 		cells["nofile"] = cells["worker_rlimit_nofile"]
 		cells["nofile_from"] = knownText("worker_rlimit_nofile", ref.origin(1))
 	} else if c.root.unread != "" {
@@ -518,7 +523,7 @@ func (r *nginxRecord) main(c *nginxConf, n nginxInstance) {
 // workers reads worker_processes; auto is one for each processor.
 func (r *nginxRecord) workers(ref nginxRef) advisor.Fact {
 	if ref.arg(1) != "auto" {
-		return ref.number(1)
+		return ref.number()
 	}
 	if r.cpus.State == advisor.StateKnown {
 		return advisor.Known(r.cpus.Value, ref.origin(1))
@@ -615,14 +620,14 @@ func (r *nginxRecord) upstream(c *nginxConf, u *nginxUpstream) {
 		if c.version.keepsAlive() {
 			byDefault = sinceOneTwentyNine
 		}
-		keepalive = otherwise(written, firstNumber, u.scope.unread, advisor.Int(int64(byDefault)))
+		keepalive = otherwise(written, nginxRef.number, u.scope.unread, advisor.Int(int64(byDefault)))
 		perConnection := int64(100)
 		if c.version.notBefore(1, 19, 10) || c.version.text == "" {
 			perConnection = 1000
 		}
 		if n, ok := keepalive.Value.Int(); !ok || n > 0 {
-			timeout = otherwise(u.scope.names["keepalive_timeout"], firstDuration, u.scope.unread, advisor.Duration(time.Minute))
-			requests = otherwise(u.scope.names["keepalive_requests"], firstNumber, u.scope.unread, advisor.Int(perConnection))
+			timeout = otherwise(u.scope.names["keepalive_timeout"], nginxRef.duration, u.scope.unread, advisor.Duration(time.Minute))
+			requests = otherwise(u.scope.names["keepalive_requests"], nginxRef.number, u.scope.unread, advisor.Int(perConnection))
 		}
 		cells["keepalive_timeout_written"] = knownBool(u.scope.names["keepalive_timeout"].set(), origin)
 	}
@@ -657,7 +662,7 @@ func (r *nginxRecord) upstream(c *nginxConf, u *nginxUpstream) {
 		cells["assumed"] = knownText(text, advisor.Origin{Source: "assumed"})
 	}
 	r.row("nginx_upstreams", origin, cells)
-	r.servers(c, u, servers, cells)
+	r.servers(u, servers, cells)
 }
 
 // uses records how locations make use of an upstream.
@@ -697,7 +702,7 @@ func (r *nginxRecord) uses(u *nginxUpstream, cells map[string]advisor.Fact, orig
 }
 
 // servers makes a row of each address that an upstream has.
-func (r *nginxRecord) servers(c *nginxConf, u *nginxUpstream, servers []nginxRef, of map[string]advisor.Fact) {
+func (r *nginxRecord) servers(u *nginxUpstream, servers []nginxRef, of map[string]advisor.Fact) {
 	add := func(text string, origin advisor.Origin, why string, port int) {
 		cells := map[string]advisor.Fact{"path": of["path"], "upstream": of["name"], "server": knownText(text, origin)}
 		for _, column := range []string{"keepalive", "keepalive_written", "keepalive_timeout", "keepalive_timeout_written", "assumed"} {
@@ -741,10 +746,10 @@ func (r *nginxRecord) location(c *nginxConf, g *nginxGroup, ids map[string]int) 
 		"upstream":             knownText(maskText(strings.TrimPrefix(g.target, "https://")), origin),
 		"http_version":         knownText(g.version, s.place(s.values[nginxHTTPVersion])),
 		"connection":           knownText(g.connection, s.place(s.connection)),
-		"read_timeout":         otherwise(s.values[nginxProxyRead], firstDuration, s.unread, time60),
-		"send_timeout":         otherwise(s.values[nginxProxySend], firstDuration, s.unread, time60),
-		"connect_timeout":      otherwise(s.values[nginxProxyConnect], firstDuration, s.unread, time60),
-		"ignores_client_abort": otherwise(s.values[nginxIgnoreAbort], nginxFlag, s.unread, advisor.Bool(false)),
+		"read_timeout":         otherwise(s.values[nginxProxyRead], nginxRef.duration, s.unread, time60),
+		"send_timeout":         otherwise(s.values[nginxProxySend], nginxRef.duration, s.unread, time60),
+		"connect_timeout":      otherwise(s.values[nginxProxyConnect], nginxRef.duration, s.unread, time60),
+		"ignores_client_abort": otherwise(s.values[nginxIgnoreAbort], nginxRef.flag, s.unread, advisor.Bool(false)),
 	}
 	if g.why != "" {
 		cells["upstream"] = advisor.Unknown(g.why, origin)
@@ -761,14 +766,6 @@ func (r *nginxRecord) location(c *nginxConf, g *nginxGroup, ids map[string]int) 
 	r.row("nginx_locations", origin, cells)
 }
 
-func nginxFlag(ref nginxRef) advisor.Fact {
-	text, why := ref.text(1)
-	if why != "" {
-		return advisor.Unknown(why, ref.origin(1))
-	}
-	return knownBool(text == "on", ref.origin(1))
-}
-
 // place is where a setting stands, or that it is a default.
 func (s *nginxScope) place(ref nginxRef) advisor.Origin {
 	if !ref.set() {
@@ -777,7 +774,7 @@ func (s *nginxScope) place(ref nginxRef) advisor.Origin {
 	return ref.origin(ref.file.syntax.Args(ref.at))
 }
 
-func (r *nginxRecord) setting(c *nginxConf, s *nginxSetting) {
+func (r *nginxRecord) setting(s *nginxSetting) {
 	origin := s.ref.origin(1)
 	id := strings.Join([]string{s.path, s.name, s.value}, " ")
 	for _, more := range []struct {
@@ -801,9 +798,9 @@ func (r *nginxRecord) setting(c *nginxConf, s *nginxSetting) {
 	}
 	switch nginxMeaning[s.name] - nginxWords {
 	case nginxProxyRead, nginxProxySend, nginxProxyConnect, nginxKeepalive:
-		cells["duration"] = s.ref.duration(1)
+		cells["duration"] = s.ref.duration()
 	case nginxKeepaliveRequests:
-		cells["number"] = s.ref.number(1)
+		cells["number"] = s.ref.number()
 	}
 	r.row("nginx_settings", origin, cells)
 }
@@ -865,10 +862,7 @@ func nginxFacts(name string, data []byte, f *Files) ([]*advisor.Facts, error) {
 	}
 	var broken error
 	if file.unread != "" {
-		line, column := 0, 0
-		place := strings.TrimPrefix(c.gaps[0].Source, name+":")
-		fmt.Sscanf(place, "%d:%d", &line, &column)
-		broken = &brokenFile{line: line, column: column, why: file.unread, template: len(file.markers) > 0 || isTemplate(name)}
+		broken = &brokenFile{line: file.line, column: file.column, why: file.unread, template: len(file.markers) > 0 || isTemplate(name)}
 	} else {
 		c.fragment = !isWholeNginx(file.syntax)
 		c.block(c.root, file)

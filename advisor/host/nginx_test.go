@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -514,24 +513,22 @@ type nginxLab struct {
 // inLab runs do on a thread in a network namespace of its own.
 func inLab(t *testing.T, do func(l *nginxLab)) {
 	t.Helper()
-	binary, err := exec.LookPath("/usr/sbin/nginx")
-	if err != nil {
+	if _, err := exec.LookPath("/usr/sbin/nginx"); err != nil {
 		t.Skip("nginx is not installed: apt-get install nginx-light")
 	}
-	done := make(chan string)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	skip := ""
+	onOwnThread(func() {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- "no network namespace can be made: " + err.Error()
+			skip = "no network namespace can be made: " + err.Error()
 			return
 		}
 		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-			done <- string(out)
+			skip = string(out)
 			return
 		}
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			done <- err.Error()
+			skip = err.Error()
 			return
 		}
 		l := &nginxLab{dir: t.TempDir(), backend: listener.Addr().String()}
@@ -545,15 +542,11 @@ func inLab(t *testing.T, do func(l *nginxLab)) {
 		}
 		go server.Serve(listener)
 		defer server.Close()
-		if err := os.Chmod(l.dir, 0o755); err == nil {
-			do(l)
-		}
-		done <- ""
-	}()
-	if why := <-done; why != "" {
-		t.Skip(why)
+		do(l)
+	})
+	if skip != "" {
+		t.Skip(skip)
 	}
-	_ = binary
 }
 
 // serve starts nginx with a configuration, sends requests through it and returns how many connections the other side got.
@@ -661,7 +654,7 @@ http {
 func fixInert(t *testing.T, text string) string {
 	f, err := conf.ParseNginx([]byte(text))
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err) // and not Fatal: this is another goroutine than the test's
 	}
 	var edits []conf.Edit
 	for i := range f.Len() {
@@ -671,14 +664,14 @@ func fixInert(t *testing.T, text string) string {
 		for _, line := range [][]string{{"proxy_http_version", "1.1"}, {"proxy_set_header", "Connection", ""}} {
 			e, err := f.InsertDirective(f.Parent(i), line...)
 			if err != nil {
-				t.Fatal(err)
+				t.Error(err)
 			}
 			edits = append(edits, e)
 		}
 	}
 	out, err := conf.Apply([]byte(text), edits)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	return string(out)
 }
@@ -686,7 +679,7 @@ func fixInert(t *testing.T, text string) string {
 // isFound looks for the running nginx as a live check does.
 func (l *nginxLab) isFound(t *testing.T) {
 	var list nginxList
-	if err := walkNginx(t.Context(), func(piece []byte) error { return list.piece(piece) }); err != nil {
+	if err := walkNginx(t.Context(), list.piece); err != nil {
 		t.Error(err)
 		return
 	}

@@ -31,7 +31,6 @@ type nginxConf struct {
 	assumed   string // an include between http and server that was not read; empty: none
 	events    *nginxScope
 	root      *nginxScope
-	http      *nginxScope
 	upstreams []*nginxUpstream // as they are defined, then those that only a proxy_pass names
 	byName    map[string]*nginxUpstream
 	proxied   map[nginxProxied]*nginxGroup
@@ -77,6 +76,8 @@ type nginxFile struct {
 	lines   *conf.LineIndex
 	markers []conf.Marker
 	unread  string // why it could not be read; empty: it could
+
+	line, column int // where it is not understood
 }
 
 func (f *nginxFile) origin(s conf.Span) advisor.Origin {
@@ -235,8 +236,7 @@ type nginxGroup struct {
 	nginxProxied
 	scope *nginxScope // the first of them
 	count int
-	url   string // of the proxy_pass, unknown if empty
-	why   string // then
+	why   string // why the target is not known; empty: it is
 }
 
 // nginxWritten tells one kind of written setting from another.
@@ -307,7 +307,7 @@ func (c *nginxConf) parse(f *nginxFile, data []byte) {
 	}
 	var syntax *conf.NginxError
 	if errors.As(err, &syntax) {
-		f.unread = syntax.Message
+		f.unread, f.line, f.column = syntax.Message, syntax.Line, syntax.Column
 		c.gap(fmt.Sprintf("%s:%d:%d", f.path, syntax.Line, syntax.Column), syntax.Message)
 	}
 }
@@ -349,13 +349,10 @@ func (c *nginxConf) block(s *nginxScope, f *nginxFile) {
 	}
 	for _, at := range s.blocks {
 		switch child := s.child(at); child.kind {
-		case "http":
-			c.http = child
-			c.block(child, at.file)
 		case "events":
 			c.events = child
 			c.block(child, at.file)
-		case "server", "location", "if", "limit_except", "stream", "mail", "upstream":
+		case "http", "server", "location", "if", "limit_except", "stream", "mail", "upstream":
 			c.block(child, at.file)
 		}
 	}
@@ -438,7 +435,7 @@ func (s *nginxScope) header(ref nginxRef) {
 // include takes in the files that an include names, in order.
 func (c *nginxConf) include(s *nginxScope, ref nginxRef) {
 	pattern, unknown := ref.text(1)
-	if unknown == "" && !isGlob(pattern) && isInclude(path.Base(pattern), nginxHarmless()) {
+	if unknown == "" && !isGlob(pattern) && slices.Contains(nginxHarmless(), path.Base(pattern)) {
 		return
 	}
 	if c.tree == nil || unknown != "" {
@@ -484,8 +481,6 @@ func (c *nginxConf) includeFile(s *nginxScope, name string) (why string) {
 func nginxHarmless() []string {
 	return []string{"mime.types", "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params", "koi-utf", "koi-win", "win-utf", "options-ssl-nginx.conf"}
 }
-
-func isInclude(base string, names []string) bool { return slices.Contains(names, base) }
 
 func isGlob(pattern string) bool { return strings.ContainsAny(pattern, "*?[") }
 
@@ -684,7 +679,7 @@ func (c *nginxConf) pass(s *nginxScope) {
 		key.target, why = nginxTarget(url)
 	}
 	if why != "" {
-		url, key.target = "", "? "+s.passes.arg(1)
+		key.target = "? " + s.passes.arg(1)
 	}
 	key.version, key.unknownVersion = c.httpVersion(s)
 	key.connection, key.unknownHeaders = c.connection(s)
@@ -699,7 +694,7 @@ func (c *nginxConf) pass(s *nginxScope) {
 		g.count++
 		return
 	}
-	g := &nginxGroup{nginxProxied: key, scope: s, count: 1, url: url, why: why}
+	g := &nginxGroup{nginxProxied: key, scope: s, count: 1, why: why}
 	c.proxied[key] = g
 	c.groups = append(c.groups, g)
 }

@@ -1,13 +1,19 @@
 package host
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
 	"github.com/tcpadvise/tcpadvise/rules"
@@ -355,5 +361,64 @@ func TestVerify(t *testing.T) {
 	}
 	if _, err := h.Verify(context.Background(), name+"x"); err == nil {
 		t.Error("a file that is not there holds")
+	}
+}
+
+// moduleScript lets the module's own code edit files: what it would run is replaced, how it edits is not.
+const moduleScript = `
+import json, sys
+from ansible_collections.ansible.posix.plugins.modules.sysctl import SysctlModule
+class Move:
+    def __init__(self): self.params = {}
+    def atomic_move(self, src, dst):
+        import os
+        os.replace(src, dst)
+for case in json.load(sys.stdin):
+    m = SysctlModule.__new__(SysctlModule)
+    m.module, m.args, m.sysctl_file = Move(), {"name": case["name"], "value": case["value"], "state": case["state"]}, case["file"]
+    m.file_lines, m.file_values = [], {}
+    m.read_sysctl_file()
+    m.fix_lines()
+    m.write_sysctl()
+`
+
+// TestAnsibleAsTheModule: what we expect of the module is what it does, whatever the file.
+func TestAnsibleAsTheModule(t *testing.T) {
+	if _, err := exec.LookPath("ansible-playbook"); err != nil {
+		t.Fatal("the collection ansible.posix is needed to test against: apt-get install -y ansible (make test does it)")
+	}
+	file := rapid.Custom(func(t *rapid.T) string {
+		return strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{
+			"a=1\n", "a = 2\r\n", " b\t=  3 # x\n", "-a = 4\n", "# a = 5\n", "\n", "a\n", "b=\n", "=6\n", " ; b=7\r", "a/b=8=9\n", "a", "\u00a0b=1\n", "\x1fa=2\n", "b = \u3000x\n", "\v\n",
+		}), 0, 8).Draw(t, "lines"), "")
+	})
+	dir := t.TempDir()
+	var tasks []map[string]string
+	var want []string
+	for n := range 500 {
+		content := file.Example(n)
+		do := ansibleTask{name: []string{"a", "b", "a/b", "c"}[n%4], value: "42", absent: n%3 == 0}
+		at := filepath.Join(dir, strconv.Itoa(n))
+		if err := os.WriteFile(at, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		state := map[bool]string{true: "absent", false: "present"}[do.absent]
+		tasks = append(tasks, map[string]string{"name": do.name, "value": do.value, "state": state, "file": at})
+		want = append(want, string(do.apply([]byte(content))))
+	}
+	input, err := json.Marshal(tasks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/usr/bin/python3", "-c", moduleScript) // that of the Debian package
+	cmd.Stdin, cmd.Env = bytes.NewReader(input), append(os.Environ(), "LC_ALL=C.UTF-8")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for n, expected := range want {
+		got, err := os.ReadFile(filepath.Join(dir, strconv.Itoa(n)))
+		if err != nil || string(got) != expected {
+			t.Errorf("%v of %q: the module makes %q, we expect %q: %v", tasks[n], file.Example(n), got, expected, err)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -97,7 +98,7 @@ func leave(t testing.TB, ln net.Listener, n int) {
 		c, s := pair(t, ln)
 		hold(t, s)
 		c.Close()
-		if _, err := s.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	udiff "github.com/aymanbagabas/go-udiff"
@@ -294,16 +295,101 @@ func (d *patchDoc) diff(f advisor.FileEdit, created bool) error {
 		fmt.Fprintf(&d.buf, "new file mode 100644\n")
 		from = "/dev/null"
 	}
-	edits := make([]udiff.Edit, len(f.Edits))
-	for i, e := range f.Edits {
-		edits[i] = udiff.Edit{Start: e.Start, End: e.End, New: e.New}
-	}
-	text, err := udiff.ToUnified(from, to, string(f.Old), edits, udiff.DefaultContextLines)
+	text, err := unified(from, to, string(f.Old), f.Edits)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	d.buf.WriteString(text)
 	return nil
+}
+
+// unified is the diff of known edits. The library looks at all of a file for each edit, so it is given only the lines around
+// edits that are near each other, and the numbers in its headers are set right: those of the new file are wrong, too, where
+// a hunk holds several edits (v0.4.1 forgets the lines between them).
+func unified(from, to, old string, edits []advisor.TextEdit) (string, error) {
+	var b strings.Builder
+	before, grown, last := 0, 0, 0 // lines before the window, lines added before the hunk, and where the window begins
+	for len(edits) > 0 {
+		start, end := linesBack(old, edits[0].Start), linesOn(old, edits[0].End)
+		n := 1
+		for n < len(edits) && linesBack(old, edits[n].Start) <= end {
+			end = max(end, linesOn(old, edits[n].End))
+			n++
+		}
+		before += strings.Count(old[last:start], "\n")
+		last = start
+		window := make([]udiff.Edit, n)
+		for i, e := range edits[:n] {
+			window[i] = udiff.Edit{Start: e.Start - start, End: e.End - start, New: e.New}
+		}
+		edits = edits[n:]
+		text, err := udiff.ToUnified(from, to, old[start:end], window, udiff.DefaultContextLines)
+		if err != nil {
+			return "", err
+		}
+		if b.Len() > 0 {
+			text = text[max(strings.Index(text, "\n@@")+1, 0):] // the file's header stands once
+		}
+		for line := range strings.Lines(text) {
+			if strings.HasPrefix(line, "@@") { // a line of the file has a mark before it
+				line = moveHunk(line, before, &grown)
+			}
+			b.WriteString(line)
+		}
+	}
+	return b.String(), nil
+}
+
+var hunkHeader = regexp.MustCompile(`^@@ -([0-9]+)(?:,([0-9]+))? [+]([0-9]+)(?:,([0-9]+))? @@`)
+
+// moveHunk gives a hunk's header its place in the whole file. An empty side is at line 0, as diff(1) has it.
+func moveHunk(header string, before int, grown *int) string {
+	m := hunkHeader.FindStringSubmatch(header)
+	if m == nil {
+		return header
+	}
+	var ns [5]int
+	for i := 1; i < len(m); i++ {
+		ns[i], _ = strconv.Atoi(cmp.Or(m[i], "1")) // digits, by the expression; a count that is not said is 1
+	}
+	from, fromCount, toCount := ns[1]+before, ns[2], ns[4]
+	to := from + *grown
+	switch {
+	case fromCount == 0:
+		to = 1
+	case toCount == 0:
+		to = 0
+	}
+	*grown += toCount - fromCount
+	side := func(line, count int) string {
+		if count == 1 {
+			return strconv.Itoa(line)
+		}
+		return fmt.Sprintf("%d,%d", line, count)
+	}
+	return fmt.Sprintf("@@ -%s +%s @@\n", side(from, fromCount), side(to, toCount))
+}
+
+// linesBack is the beginning of the line that holds a byte, and of the context before it.
+func linesBack(text string, at int) int {
+	for range udiff.DefaultContextLines + 1 {
+		if at = strings.LastIndexByte(text[:at], '\n'); at < 0 {
+			return 0
+		}
+	}
+	return at + 1
+}
+
+// linesOn is the end of the line that holds a byte, and of the context after it.
+func linesOn(text string, at int) int {
+	for range udiff.DefaultContextLines + 1 {
+		n := strings.IndexByte(text[at:], '\n')
+		if n < 0 {
+			return len(text)
+		}
+		at += n + 1
+	}
+	return at
 }
 
 func writeDropIn(d *patchDoc) error {

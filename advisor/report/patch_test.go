@@ -2,8 +2,15 @@ package report
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	udiff "github.com/aymanbagabas/go-udiff"
+	"pgregory.net/rapid"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
 )
@@ -91,5 +98,99 @@ func TestPatchOfNothing(t *testing.T) {
 	}
 	if err := WritePatch(nil, nil, "svg", nil, PatchOptions{}); err == nil {
 		t.Error("svg is a format")
+	}
+}
+
+// TestUnified: window by window gives the hunks that the library makes of the whole file.
+func TestUnified(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		old := rapid.StringMatching(`([ab@ ]{0,2}\n){0,40}[ab]{0,2}`).Draw(t, "old")
+		var edits []advisor.TextEdit
+		var whole []udiff.Edit
+		at := 0
+		for range rapid.IntRange(1, 5).Draw(t, "edits") {
+			start := rapid.IntRange(at, len(old)).Draw(t, "start")
+			end := rapid.IntRange(start, min(start+8, len(old))).Draw(t, "end")
+			text := rapid.SampledFrom([]string{"", "x", "x\n", "x\ny\n", "\n"}).Draw(t, "new")
+			if start == end && text == "" || old[start:end] == text {
+				continue
+			}
+			edits = append(edits, advisor.TextEdit{Start: start, End: end, New: text})
+			whole = append(whole, udiff.Edit{Start: start, End: end, New: text})
+			at = end + 1
+			if at > len(old) {
+				break
+			}
+		}
+		got, err := unified("a/x", "b/x", old, edits)
+		want, wantErr := udiff.ToUnified("a/x", "b/x", old, whole, udiff.DefaultContextLines)
+		if err != nil || wantErr != nil || oldSide(got) != oldSide(want) {
+			t.Fatalf("%v %v of %q\n%s\nwant\n%s", err, wantErr, old, got, want)
+		}
+		if fresh, err := udiff.Apply(old, whole); err != nil || !standsWhereItSays(got, fresh) {
+			t.Fatalf("%v: new lines are elsewhere than the headers of\n%s\nsay: %q", err, got, fresh)
+		}
+	})
+}
+
+// oldSide is a diff without the numbers of new lines, which the library has wrong.
+func oldSide(diff string) string {
+	var b strings.Builder
+	for line := range strings.Lines(diff) {
+		if before, _, ok := strings.Cut(line, " +"); ok && strings.HasPrefix(line, "@@") {
+			line = before + "\n"
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// standsWhereItSays: the lines of each hunk's new side are those of the new file at the number that its header names.
+func standsWhereItSays(diff, fresh string) bool {
+	lines, at := strings.SplitAfter(fresh, "\n"), 0
+	for line := range strings.Lines(diff) {
+		switch {
+		case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"), line[0] == '-', line[0] == '\\':
+		case strings.HasPrefix(line, "@@"):
+			m := hunkHeader.FindStringSubmatch(line)
+			at, _ = strconv.Atoi(m[3])
+		default:
+			if at < 1 || at > len(lines) || strings.TrimSuffix(lines[at-1], "\n") != strings.TrimSuffix(line[1:], "\n") {
+				return false
+			}
+			at++
+		}
+	}
+	return true
+}
+
+// TestUnifiedIsFast: the diff of 10 MB with 50 edits costs less than to read and write these.
+func TestUnifiedIsFast(t *testing.T) {
+	line := "# " + strings.Repeat("-", 97) + "\n"
+	old := strings.Repeat(line, 100_000)
+	var edits []advisor.TextEdit
+	for n := range 50 {
+		edits = append(edits, advisor.TextEdit{Start: n * 2000 * len(line), End: n*2000*len(line) + len(line)})
+	}
+	name := filepath.Join(t.TempDir(), "x")
+	best, yardstick := time.Hour, time.Hour
+	for range 10 { // the least of several: machines are busy
+		start := time.Now()
+		if err := os.WriteFile(name, []byte(old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+		yardstick = min(yardstick, time.Since(start))
+		start = time.Now()
+		if text, err := unified("a/x", "b/x", old, edits); err != nil || strings.Count(text, "\n@@") != 50 {
+			t.Fatal(err)
+		}
+		best = min(best, time.Since(start))
+	}
+	t.Logf("%v, to read and write takes %v", best, yardstick)
+	if best > 2*yardstick {
+		t.Errorf("took %v, to read and write takes %v", best, yardstick)
 	}
 }

@@ -113,7 +113,7 @@ func (a *app) patch(ctx context.Context, flags *patchFlags, operands []string) e
 		return m.faults
 	}
 	for _, c := range m.conflicts {
-		m.patch.Withheld = append(m.patch.Withheld, advisor.WithheldChange{Setting: c.Setting, Rules: c.Rules, Why: c.Why})
+		m.patch.Withheld = append(m.patch.Withheld, advisor.WithheldChange(c))
 	}
 	for _, gap := range gaps {
 		if !gap.Notice {

@@ -105,8 +105,10 @@ const (
 	nginxDollar
 )
 
-var nginxClass = [256]uint8{' ': nginxEnds, '\t': nginxEnds, '\r': nginxEnds, '\n': nginxEnds, ';': nginxEnds, '{': nginxEnds,
-	'\\': nginxEscape, '$': nginxDollar}
+var nginxClass = [256]uint8{
+	' ': nginxEnds, '\t': nginxEnds, '\r': nginxEnds, '\n': nginxEnds, ';': nginxEnds, '{': nginxEnds,
+	'\\': nginxEscape, '$': nginxDollar,
+}
 
 func (p *nginxParser) parse() {
 	if strings.HasPrefix(p.text, bom) {
@@ -248,10 +250,9 @@ func (p *nginxParser) word(i int32) string {
 }
 
 // node appends the directive whose words have been read.
-func (p *nginxParser) node(open, end int) *nginxNode {
+func (p *nginxParser) node(open, end int) {
 	p.f.nodes = append(p.f.nodes, nginxNode{word: p.first, parent: p.parent, after: int32(len(p.f.nodes) + 1), open: int32(open), end: int32(end)})
 	p.first = int32(len(p.f.words))
-	return &p.f.nodes[len(p.f.nodes)-1]
 }
 
 func (p *nginxParser) endSimple() bool {

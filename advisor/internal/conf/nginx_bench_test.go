@@ -84,9 +84,10 @@ func tokenize(data []byte) []nginxToken {
 		case '"', '\'':
 			start, at := i, line
 			for i++; i < len(data) && data[i] != c; i++ {
-				if data[i] == '\\' {
+				switch data[i] {
+				case '\\':
 					i++
-				} else if data[i] == '\n' {
+				case '\n':
 					line++
 				}
 			}

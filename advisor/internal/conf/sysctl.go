@@ -71,8 +71,10 @@ const (
 
 // String names the defects, for messages in tests.
 func (d SysctlDefects) String() string {
-	names := [...]string{"no-equals", "no-key", "command", "quotes", "blank-in-key", "bom", "invisible-key", "invisible-value",
-		"full-width", "not-utf8", "nul", "crlf", "lone-cr", "inline-comment", "backslash", "double-dash", "too-long"}
+	names := [...]string{
+		"no-equals", "no-key", "command", "quotes", "blank-in-key", "bom", "invisible-key", "invisible-value",
+		"full-width", "not-utf8", "nul", "crlf", "lone-cr", "inline-comment", "backslash", "double-dash", "too-long",
+	}
 	var set []string
 	for i, name := range names {
 		if d&(1<<i) != 0 {
