@@ -1,6 +1,7 @@
 package advisor
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -186,21 +187,46 @@ func (s *RuleSet) Rule(id string) *Rule {
 	return s.Rules[i]
 }
 
-// parseParam reads a parameter's value: an integer, "30s" or "5m" for a duration, else text. The fault, if any, is returned.
+// parseParam reads a parameter's value. The fault, if any, is returned.
 func parseParam(n *yaml.Node) (Value, string) {
-	if n.Kind != yaml.ScalarNode {
-		return Value{}, "a parameter is an integer, a duration such as 30s, or a text"
+	const want = "a parameter is an integer, a duration such as 30s, or a text"
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!int" && n.Tag != "!!str" {
+		return Value{}, want
 	}
-	if v, err := strconv.ParseInt(n.Value, 10, 64); err == nil && n.Tag == "!!int" {
-		return Int(v), ""
+	v, err := ParseParam(n.Value)
+	if err != nil {
+		return Value{}, want
 	}
-	if d, err := time.ParseDuration(n.Value); err == nil {
-		return Duration(d), ""
+	return v, ""
+}
+
+// ParseParam reads the value of a rule's parameter: an integer, a duration such as 30s, else a text.
+func ParseParam(text string) (Value, error) {
+	if v, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return Int(v), nil
 	}
-	if n.Tag == "!!str" {
-		return Text(n.Value), ""
+	if d, err := time.ParseDuration(text); err == nil {
+		return Duration(d), nil
 	}
-	return Value{}, "a parameter is an integer, a duration such as 30s, or a text"
+	if text == "" {
+		return Value{}, errors.New("a parameter is not empty")
+	}
+	return Text(text), nil
+}
+
+// With is the set with other parameters for one rule; the set itself where there are none.
+func (s *RuleSet) With(rule string, params map[string]Value) *RuleSet {
+	if len(params) == 0 {
+		return s
+	}
+	other := &RuleSet{Vocabulary: s.Vocabulary, Catalogue: s.Catalogue, config: s.config}
+	for _, r := range s.Rules {
+		if r.ID == rule {
+			r = r.remake(params)
+		}
+		other.Rules = append(other.Rules, r)
+	}
+	return other
 }
 
 // typeOf is the expression type of a value.

@@ -18,8 +18,10 @@ func placed() *Diagnosis {
 	return &Diagnosis{
 		Findings: []Finding{
 			{Rule: "a/cause", Severity: SeverityWarning, Subject: row, Message: "full", Changes: []ProposedChange{change(somaxconn), change(backlog)}},
-			{Rule: "b/symptom", Severity: SeverityError, Subject: Subject{}, Message: "drops", ExplainedBy: &cause, cause: row,
-				Changes: []ProposedChange{{Setting: "sysctl:net.core.netdev_max_backlog", Remove: true}}},
+			{
+				Rule: "b/symptom", Severity: SeverityError, Subject: Subject{}, Message: "drops", ExplainedBy: &cause, cause: row,
+				Changes: []ProposedChange{{Setting: "sysctl:net.core.netdev_max_backlog", Remove: true}},
+			},
 		},
 		Sockets:  map[string]int64{"listen": 2, "close_wait": 3},
 		verdicts: map[string]verdict{"a/cause": firing},

@@ -151,9 +151,16 @@ type failureKind struct {
 // failureKinds are the errors that collectors test for.
 func failureKinds() []failureKind {
 	return []failureKind{
-		{"notexist", fs.ErrNotExist}, {"permission", fs.ErrPermission}, {"invalid", fs.ErrInvalid},
-		{kindTooLarge, errTooLarge}, {"notregular", errNotRegular}, {"notlive", errNotLive}, {"outside", errOutside},
-		{"notcaptured", errNotCaptured}, {"canceled", context.Canceled}, {"deadline", context.DeadlineExceeded},
+		{"notexist", fs.ErrNotExist},
+		{"permission", fs.ErrPermission},
+		{"invalid", fs.ErrInvalid},
+		{kindTooLarge, errTooLarge},
+		{"notregular", errNotRegular},
+		{"notlive", errNotLive},
+		{"outside", errOutside},
+		{"notcaptured", errNotCaptured},
+		{"canceled", context.Canceled},
+		{"deadline", context.DeadlineExceeded},
 	}
 }
 
@@ -196,8 +203,10 @@ func decodeFailure(b []byte) (*failure, error) {
 const typeLetters = "-dlpsbc?"
 
 func letterTypes() []fs.FileMode {
-	return []fs.FileMode{0, fs.ModeDir, fs.ModeSymlink, fs.ModeNamedPipe, fs.ModeSocket, fs.ModeDevice,
-		fs.ModeDevice | fs.ModeCharDevice, fs.ModeIrregular}
+	return []fs.FileMode{
+		0, fs.ModeDir, fs.ModeSymlink, fs.ModeNamedPipe, fs.ModeSocket, fs.ModeDevice,
+		fs.ModeDevice | fs.ModeCharDevice, fs.ModeIrregular,
+	}
 }
 
 func encodeList(names []entry) []byte {
@@ -337,8 +346,10 @@ func newRecorder(inner tree, path string, manifest captureManifest, mask func(pa
 	manifest.Format, manifest.Source = captureFormat, inner.source()
 	manifest.Time = manifest.Time.UTC().Truncate(time.Second)
 	zip := gzip.NewWriter(file) // without a name and a time of its own, so that equal runs make equal bytes
-	r := &recorder{inner: inner, mask: mask, path: path, file: file, zip: zip, tar: tar.NewWriter(zip),
-		stamp: manifest.Time, left: defaultCaptureLimits(), seen: map[recordKey]record{}, asked: map[string]*asked{}}
+	r := &recorder{
+		inner: inner, mask: mask, path: path, file: file, zip: zip, tar: tar.NewWriter(zip),
+		stamp: manifest.Time, left: defaultCaptureLimits(), seen: map[recordKey]record{}, asked: map[string]*asked{},
+	}
 	r.writeJSON(manifestName, manifest)
 	if r.err != nil {
 		err := r.err

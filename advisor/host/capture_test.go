@@ -439,8 +439,10 @@ func TestCaptureDamaged(t *testing.T) {
 	try("newer", packAll(t, manifestName, `{"format":"tcpadvise.capture/2","tool":{}}`), `newer tcpadvise: update tcpadvise`)
 	const manifest = `{"format":"tcpadvise.capture/1","time":"2025-01-02T03:04:05Z"}`
 	try("no end", packAll(t, manifestName, manifest, "read/x", "1"), "cut short")
-	for _, name := range []string{"read/../x", "read/./x", "read//x", "read/x%2f", "read/%00x", "other/x", "read", "list/x", "resolve/x", "failed/x%error",
-		"failed/read/x", "ask/x", "ask/x%2", "ask/%1", "read/%", "/read/x", "../read/x"} {
+	for _, name := range []string{
+		"read/../x", "read/./x", "read//x", "read/x%2f", "read/%00x", "other/x", "read", "list/x", "resolve/x", "failed/x%error",
+		"failed/read/x", "ask/x", "ask/x%2", "ask/%1", "read/%", "/read/x", "../read/x",
+	} {
 		try(name, packAll(t, manifestName, manifest, name, "x 1\n", endName, `{"entries":2}`), "damaged")
 	}
 	for _, name := range []string{".", "..", "a/b", "%00", ""} {

@@ -61,12 +61,14 @@ func nastyRoot(t *testing.T) (root string) {
 }
 
 func nastyPaths() []string {
-	paths := []string{"/", "/.", "/..", "//", "/etc", "/etc/", "/etc/a.conf", "/etc/a.conf/", "/etc/a.conf/.", "/etc/a.conf/..", "/abs", "/rel",
+	paths := []string{
+		"/", "/.", "/..", "//", "/etc", "/etc/", "/etc/a.conf", "/etc/a.conf/", "/etc/a.conf/.", "/etc/a.conf/..", "/abs", "/rel",
 		"/etc/up", "/absup", "/out", "/loop1", "/loop2", "/self", "/dangling", "/dangling/x", "/etc/sysctl.d/mask", "/etc/sysctl.d/relmask",
 		"/etc/sysctl.d/mask2", "/etc/sysctl.d/notmask", "/zero", "/dirlink", "/dirlink/", "/dirlink/sub", "/dirlink/sub/../../etc/a.conf",
 		"/slash", "/dirslash", "/dirslash/sub", "/rootlink", "/rootlink/etc/a.conf", "/dotdot", "/through", "/filedot", "/deep",
 		"/etc/doubled", "/fifo", "/fifolink", "/sock", "/zero-length", "/empty", "/secret", "/../secret", "/etc/../../secret", "/nope", "/nope/..",
-		"/dir/sub/odd\xff name", "/" + strings.Repeat("x", 256), "/" + strings.Repeat("a/", 2100), "relative", "", "/a\x00b"}
+		"/dir/sub/odd\xff name", "/" + strings.Repeat("x", 256), "/" + strings.Repeat("a/", 2100), "relative", "", "/a\x00b",
+	}
 	for i := 38; i <= 41; i++ {
 		paths = append(paths, fmt.Sprintf("/chain%d", i))
 	}
@@ -138,24 +140,30 @@ func TestTreeBothWaysAgree(t *testing.T) {
 func TestTreeBelowRoot(t *testing.T) {
 	for way, d := range bothWays(t, nastyRoot(t)) {
 		t.Run(way, func(t *testing.T) {
-			for p, want := range map[string]string{"/abs": "inside", "/rel": "inside", "/etc/up": "the one inside", "/absup": "the one inside",
-				"/deep": "inside", "/zero-length": "", "/etc/doubled": "inside", "/chain39": "inside", "/dir/sub/odd\xff name": "odd"} {
+			for p, want := range map[string]string{
+				"/abs": "inside", "/rel": "inside", "/etc/up": "the one inside", "/absup": "the one inside",
+				"/deep": "inside", "/zero-length": "", "/etc/doubled": "inside", "/chain39": "inside", "/dir/sub/odd\xff name": "odd",
+			} {
 				b, err := d.read(p, 100)
 				if err != nil || string(b) != want {
 					t.Errorf("read %s: %q, %v; want %q", p, b, err, want)
 				}
 			}
-			for p, want := range map[string]error{"/fifo": errNotRegular, "/fifolink": errNotRegular, "/sock": errNotRegular, "/etc": errNotRegular,
+			for p, want := range map[string]error{
+				"/fifo": errNotRegular, "/fifolink": errNotRegular, "/sock": errNotRegular, "/etc": errNotRegular,
 				"/zero": fs.ErrNotExist, "/out": fs.ErrNotExist, "/dangling": fs.ErrNotExist, "/loop1": errOutside, "/self": errOutside,
-				"/chain40": errOutside, "/slash": unix.ENOTDIR, "relative": fs.ErrInvalid} {
+				"/chain40": errOutside, "/slash": unix.ENOTDIR, "relative": fs.ErrInvalid,
+			} {
 				if b, err := d.read(p, 100); !errors.Is(err, want) || b != nil {
 					t.Errorf("read %s: %q, %v; want %v", p, b, err, want)
 				} else if !strings.Contains(err.Error(), p) || strings.Contains(err.Error(), d.root) {
 					t.Errorf("read %s: the error must name the host's path: %v", p, err)
 				}
 			}
-			for p, want := range map[string]string{"/abs": "/etc/a.conf", "/etc/up": "/secret", "/": "/", "/dotdot": "/", "/dirlink/sub": "/dir/sub",
-				"/etc/sysctl.d/mask": devNull, "/etc/sysctl.d/mask2": devNull, "/etc/sysctl.d/relmask": devNull} {
+			for p, want := range map[string]string{
+				"/abs": "/etc/a.conf", "/etc/up": "/secret", "/": "/", "/dotdot": "/", "/dirlink/sub": "/dir/sub",
+				"/etc/sysctl.d/mask": devNull, "/etc/sysctl.d/mask2": devNull, "/etc/sysctl.d/relmask": devNull,
+			} {
 				if got, err := d.resolve(p); err != nil || got != want {
 					t.Errorf("resolve %s: %q, %v; want %q", p, got, err, want)
 				}

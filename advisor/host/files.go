@@ -97,8 +97,10 @@ func (f *Files) Host() advisor.Host {
 func (f *Files) Gaps() []advisor.Gap {
 	gaps := f.gaps
 	if f.passed > 0 {
-		gaps = append(slices.Clone(gaps), advisor.Gap{Source: "directories", Notice: true,
-			Why: fmt.Sprintf("%d files of no known type were passed over", f.passed)})
+		gaps = append(slices.Clone(gaps), advisor.Gap{
+			Source: "directories", Notice: true,
+			Why: fmt.Sprintf("%d files of no known type were passed over", f.passed),
+		})
 	}
 	return gaps
 }

@@ -423,8 +423,10 @@ func tunedProfile(t tree, name string) (writes []sysctlWriter, includes []string
 			case section == "sysctl" && strings.Contains(key, "$"):
 				writes = append(writes, sysctlWriter{"TuneD profile " + name, "*", "", advisor.Origin{Path: file, Line: i + 1, Column: 1}})
 			case section == "sysctl":
-				writes = append(writes, sysctlWriter{"TuneD profile " + name, conf.SysctlName(conf.SysctlTarget(key)), value,
-					advisor.Origin{Path: file, Line: i + 1, Column: 1}})
+				writes = append(writes, sysctlWriter{
+					"TuneD profile " + name, conf.SysctlName(conf.SysctlTarget(key)), value,
+					advisor.Origin{Path: file, Line: i + 1, Column: 1},
+				})
 			}
 		}
 		return writes, includes, true

@@ -158,8 +158,10 @@ func TestKernelOfDirectory(t *testing.T) {
 		"proc wins": {memTree{files: map[string]string{
 			"/proc/sys/kernel/osrelease": "4.18.0-553.el8\n", "/boot/vmlinuz-9.9.9": "",
 		}}, "4.18.0-553.el8"},
-		"not captured": {memTree{kind: "capture", errs: map[string]error{"/proc/sys/kernel/osrelease": errNotCaptured}},
-			"unknown: read /proc/sys/kernel/osrelease: not in this capture"},
+		"not captured": {
+			memTree{kind: "capture", errs: map[string]error{"/proc/sys/kernel/osrelease": errNotCaptured}},
+			"unknown: read /proc/sys/kernel/osrelease: not in this capture",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := showFact(kernelRelease(&c.tree)); got != c.want {
@@ -198,11 +200,13 @@ func TestParseOSRelease(t *testing.T) {
 }
 
 func TestOddIdentity(t *testing.T) {
-	m := &memTree{kind: "capture", files: map[string]string{
-		"/proc/meminfo": "MemTotal:   lots kB\n", "/proc/cpuinfo": "model name: x\n", "/sys/devices/system/cpu/online": "0-",
-		"/etc/os-release": "garbage\x00\xff",
-	}, asks: map[string][]string{"page_size": {"4k"}},
-		errs: map[string]error{"/proc/1/comm": fs.ErrPermission}}
+	m := &memTree{
+		kind: "capture", files: map[string]string{
+			"/proc/meminfo": "MemTotal:   lots kB\n", "/proc/cpuinfo": "model name: x\n", "/sys/devices/system/cpu/online": "0-",
+			"/etc/os-release": "garbage\x00\xff",
+		}, asks: map[string][]string{"page_size": {"4k"}},
+		errs: map[string]error{"/proc/1/comm": fs.ErrPermission},
+	}
 	f, gaps := identityOf(m)
 	wantScalars(t, f, map[string]string{
 		"memory.total": `unknown: not understood: "MemTotal:   lots kB\n"`,
@@ -259,7 +263,8 @@ func TestCmdlineSysctls(t *testing.T) {
 	for name, m := range map[string]*memTree{
 		"directory": {files: map[string]string{"/proc/cmdline": line}},
 		"capture": {kind: "capture", asks: map[string][]string{
-			"cmdline_sysctls": {"sysctl.net.core.somaxconn=4096\nsysctl/kernel/pid_max=\"7 8\"\n\"sysctl.vm.x=1 2\""}}},
+			"cmdline_sysctls": {"sysctl.net.core.somaxconn=4096\nsysctl/kernel/pid_max=\"7 8\"\n\"sysctl.vm.x=1 2\""},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, _ := identityOf(m)

@@ -265,12 +265,16 @@ func unreadNamespaces(all []netns) []advisor.Gap {
 		if n.name != "" {
 			target = n.name
 		}
-		gaps = append(gaps, advisor.Gap{Source: "network namespace of " + n.label(), Notice: true,
-			Why: fmt.Sprintf("%s here, not read: as root, use --netns %s", sockCount(n.inUse+n.timeWait), target)})
+		gaps = append(gaps, advisor.Gap{
+			Source: "network namespace of " + n.label(), Notice: true,
+			Why: fmt.Sprintf("%s here, not read: as root, use --netns %s", sockCount(n.inUse+n.timeWait), target),
+		})
 	}
 	if more > 0 {
-		gaps = append(gaps, advisor.Gap{Source: fmt.Sprintf("%d further network namespaces", more), Notice: true,
-			Why: sockCount(sockets) + " there, not read: as root, use --netns all"})
+		gaps = append(gaps, advisor.Gap{
+			Source: fmt.Sprintf("%d further network namespaces", more), Notice: true,
+			Why: sockCount(sockets) + " there, not read: as root, use --netns all",
+		})
 	}
 	return gaps
 }

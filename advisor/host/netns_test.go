@@ -177,8 +177,10 @@ func TestNetnsNotRead(t *testing.T) {
 	}
 	pid, _ := otherNetns(t, 2)
 	p := readTwice(t.Context(), t, Options{})[0]
-	want := advisor.Gap{Source: fmt.Sprintf("network namespace of sleep %d", pid), Notice: true,
-		Why: fmt.Sprintf("5 TCP sockets here, not read: as root, use --netns %d", pid)}
+	want := advisor.Gap{
+		Source: fmt.Sprintf("network namespace of sleep %d", pid), Notice: true,
+		Why: fmt.Sprintf("5 TCP sockets here, not read: as root, use --netns %d", pid),
+	}
 	if !slices.Contains(p.Gaps, want) {
 		t.Errorf("gaps %+v, want %+v", p.Gaps, want)
 	}

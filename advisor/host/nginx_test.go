@@ -172,8 +172,10 @@ http {
 		"1.29.6": {"a | 0 | - | - | 1 | -", "b | 4 | 1 min | 1000 | 2 | -", "off | 0 | - | - | 1 | -", "10.0.0.1:8080 | 0 | - | - | 1 | -"},
 		"1.29.7": {"a | 32 | 1 min | 1000 | 0 | -", "b | 4 | 1 min | 1000 | 1 | -", "off | 0 | - | - | 0 | -", "10.0.0.1:8080 | 0 | - | - | 0 | -"},
 		"1.30.0": {"a | 32 | 1 min | 1000 | 0 | -", "b | 4 | 1 min | 1000 | 1 | -", "off | 0 | - | - | 0 | -", "10.0.0.1:8080 | 0 | - | - | 0 | -"},
-		"": {"a | 0 | - | - | 1 | nginx is older than 1.29.7", "b | 4 | 1 min | 1000 | 2 | nginx is older than 1.29.7",
-			"off | 0 | - | - | 1 | nginx is older than 1.29.7", "10.0.0.1:8080 | 0 | - | - | 1 | -"},
+		"": {
+			"a | 0 | - | - | 1 | nginx is older than 1.29.7", "b | 4 | 1 min | 1000 | 2 | nginx is older than 1.29.7",
+			"off | 0 | - | - | 1 | nginx is older than 1.29.7", "10.0.0.1:8080 | 0 | - | - | 1 | -",
+		},
 	} {
 		t.Run(version, func(t *testing.T) {
 			f, _ := nginxFactsOf(t, nginxHost(version, map[string]string{"/etc/nginx/nginx.conf": text}))
@@ -190,27 +192,48 @@ func TestNginxIncludes(t *testing.T) {
 		gaps  []string
 		inert string // of the upstream
 	}{
-		{"missing", map[string]string{"/etc/nginx/nginx.conf": head + "include none.conf; upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; } } }"},
-			[]string{"/etc/nginx/none.conf: no such file"}, "unknown: /etc/nginx/none.conf was not read: no such file"},
+		{
+			"missing",
+			map[string]string{"/etc/nginx/nginx.conf": head + "include none.conf; upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; } } }"},
+			[]string{"/etc/nginx/none.conf: no such file"},
+			"unknown: /etc/nginx/none.conf was not read: no such file",
+		},
 		{"glob without a match", map[string]string{"/etc/nginx/nginx.conf": head + "include none/*.conf; upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; } } }"}, nil, "1"},
 		{"in a location", map[string]string{
 			"/etc/nginx/nginx.conf":   head + "upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; include proxy_params; } } }",
-			"/etc/nginx/proxy_params": "proxy_http_version 1.1;\nproxy_set_header Connection '';\n"}, nil, "0"},
-		{"cycle", map[string]string{
-			"/etc/nginx/nginx.conf": head + "upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; } } include a; }",
-			"/etc/nginx/a":          "include b;", "/etc/nginx/b": "proxy_http_version 1.1;\ninclude a;"},
+			"/etc/nginx/proxy_params": "proxy_http_version 1.1;\nproxy_set_header Connection '';\n",
+		}, nil, "0"},
+		{
+			"cycle",
+			map[string]string{
+				"/etc/nginx/nginx.conf": head + "upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; } } include a; }",
+				"/etc/nginx/a":          "include b;", "/etc/nginx/b": "proxy_http_version 1.1;\ninclude a;",
+			},
 			[]string{"/etc/nginx/a: includes itself: /etc/nginx/a includes /etc/nginx/b includes /etc/nginx/a"},
-			"unknown: /etc/nginx/a was not read: includes itself: /etc/nginx/a includes /etc/nginx/b includes /etc/nginx/a"},
-		{"itself", map[string]string{"/etc/nginx/nginx.conf": "include nginx.conf;\n" + head + "upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; } } }"},
+			"unknown: /etc/nginx/a was not read: includes itself: /etc/nginx/a includes /etc/nginx/b includes /etc/nginx/a",
+		},
+		{
+			"itself",
+			map[string]string{"/etc/nginx/nginx.conf": "include nginx.conf;\n" + head + "upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; } } }"},
 			[]string{"/etc/nginx/nginx.conf: includes itself: /etc/nginx/nginx.conf includes /etc/nginx/nginx.conf"},
-			"unknown: /etc/nginx/nginx.conf was not read: includes itself: /etc/nginx/nginx.conf includes /etc/nginx/nginx.conf"},
-		{"broken beside a good one", map[string]string{
-			"/etc/nginx/nginx.conf": head + "include s/*; }",
-			"/etc/nginx/s/1":        "server {\n  listen 80\n}\n",
-			"/etc/nginx/s/2":        "upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; proxy_set_header Connection close; } }"},
-			[]string{"/etc/nginx/s/1:3:1: unexpected '}': the ';' after \"80\" is missing"}, "1"},
-		{"a directory", map[string]string{"/etc/nginx/nginx.conf": head + "include s; upstream u { server a:1; keepalive 1; } }", "/etc/nginx/s/1": ""},
-			[]string{"/etc/nginx/s: is no regular file"}, "0"},
+			"unknown: /etc/nginx/nginx.conf was not read: includes itself: /etc/nginx/nginx.conf includes /etc/nginx/nginx.conf",
+		},
+		{
+			"broken beside a good one",
+			map[string]string{
+				"/etc/nginx/nginx.conf": head + "include s/*; }",
+				"/etc/nginx/s/1":        "server {\n  listen 80\n}\n",
+				"/etc/nginx/s/2":        "upstream u { server a:1; keepalive 1; } server { location / { proxy_pass http://u; proxy_set_header Connection close; } }",
+			},
+			[]string{"/etc/nginx/s/1:3:1: unexpected '}': the ';' after \"80\" is missing"},
+			"1",
+		},
+		{
+			"a directory",
+			map[string]string{"/etc/nginx/nginx.conf": head + "include s; upstream u { server a:1; keepalive 1; } }", "/etc/nginx/s/1": ""},
+			[]string{"/etc/nginx/s: is no regular file"},
+			"0",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, gaps := nginxFactsOf(t, nginxHost("1.22.1", c.files))
@@ -272,12 +295,18 @@ func TestNginxFilesAlone(t *testing.T) {
 		gaps       []string
 		upstreams  []string // name, inert, assumed
 	}{
-		{"conf.d/shop.conf", "upstream u { server a:1; keepalive 1; }\nserver { location / { proxy_pass http://u; } }\n", nil,
-			[]string{"u | 1 | nginx is older than 1.29.7, and the blocks around this file set nothing else"}},
-		{"nginx.conf", "events {}\nhttp { include conf.d/*.conf; include mime.types; upstream u { server a:1; keepalive 1; }\nserver { location / { proxy_pass http://u; } } }\n", nil,
-			[]string{"u | 1 | nginx is older than 1.29.7, and what conf.d/*.conf includes sets nothing for all servers"}},
-		{"proxied.conf", "upstream u { server a:1; keepalive 1; }\nserver { location / { proxy_pass http://u; include proxy_params; } }\n", nil,
-			[]string{"u | unknown: proxy_params was not read: a file that is named is judged alone | -"}},
+		{
+			"conf.d/shop.conf", "upstream u { server a:1; keepalive 1; }\nserver { location / { proxy_pass http://u; } }\n", nil,
+			[]string{"u | 1 | nginx is older than 1.29.7, and the blocks around this file set nothing else"},
+		},
+		{
+			"nginx.conf", "events {}\nhttp { include conf.d/*.conf; include mime.types; upstream u { server a:1; keepalive 1; }\nserver { location / { proxy_pass http://u; } } }\n", nil,
+			[]string{"u | 1 | nginx is older than 1.29.7, and what conf.d/*.conf includes sets nothing for all servers"},
+		},
+		{
+			"proxied.conf", "upstream u { server a:1; keepalive 1; }\nserver { location / { proxy_pass http://u; include proxy_params; } }\n", nil,
+			[]string{"u | unknown: proxy_params was not read: a file that is named is judged alone | -"},
+		},
 		{"elsewhere.conf", "server { location / { proxy_pass http://u; } location /p { proxy_pass http://u:1; } }\n", nil, []string{"u | 1 | -", "u:1 | 1 | -"}},
 		{"nginx.conf.j2", "{% for s in servers %}\nserver {\n  listen {{ s.port }};\n  server_name {{ s.name }};\n" +
 			"  location / { proxy_pass http://{{ backend }}; {% if x %}proxy_read_timeout {{ t }}s;{% else %}proxy_read_timeout 3h;{% endif %} }\n}\n{% endfor %}\n", nil, nil},
@@ -341,8 +370,10 @@ func TestNginxVocabulary(t *testing.T) {
 	}
 	f, _ := nginxFactsOf(t, nginxHost("", map[string]string{"/etc/nginx/nginx.conf": text}))
 	look(f)
-	f, _ = nginxFactsOf(t, &memTree{kind: "capture", files: map[string]string{"/etc/nginx/nginx.conf": text},
-		asks: map[string][]string{"nginx": {`master 7 2 "1024" "/etc/nginx/nginx.conf" "1.22.1" "/usr/sbin/nginx" ""` + "\n"}}})
+	f, _ = nginxFactsOf(t, &memTree{
+		kind: "capture", files: map[string]string{"/etc/nginx/nginx.conf": text},
+		asks: map[string][]string{"nginx": {`master 7 2 "1024" "/etc/nginx/nginx.conf" "1.22.1" "/usr/sbin/nginx" ""` + "\n"}},
+	})
 	look(f)
 	for _, table := range nginxTables() {
 		for _, column := range set.Vocabulary.Columns(table).Names() {
@@ -359,8 +390,10 @@ func TestNginxFound(t *testing.T) {
 		n := nginxInstance{pid: int64(pid), conf: conf, workers: 2, soft: "1024", version: nginxVersion{text: "1.25.3"}, container: container}
 		return string(n.encode("master", "/usr/sbin/nginx"))
 	}
-	f, gaps := nginxFactsOf(t, &memTree{kind: "capture", files: files,
-		asks: map[string][]string{"nginx": {line(7, "/srv/a.conf", ""), line(8, "/srv/a.conf", ""), line(9, "/x", "container abc")}}})
+	f, gaps := nginxFactsOf(t, &memTree{
+		kind: "capture", files: files,
+		asks: map[string][]string{"nginx": {line(7, "/srv/a.conf", ""), line(8, "/srv/a.conf", ""), line(9, "/x", "container abc")}},
+	})
 	wantCells(t, f, "nginx_main", []string{"path", "pid", "version", "nofile", "nofile_from"}, "/srv/a.conf | 7 | 1.25.3 | 1024 | the running workers' limit")
 	if len(gaps) != 1 || !strings.Contains(gaps[0].Source+gaps[0].Why, "process 9runs in container abc") {
 		t.Error(gaps)

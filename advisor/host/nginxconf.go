@@ -188,8 +188,10 @@ type nginxScope struct {
 }
 
 func (s *nginxScope) child(at nginxRef) *nginxScope {
-	c := &nginxScope{parent: s, kind: at.file.syntax.Name(at.at), at: at, depth: s.depth + 1, values: s.values,
-		headers: s.headers, connection: s.connection, upgrade: s.upgrade, unread: s.unread}
+	c := &nginxScope{
+		parent: s, kind: at.file.syntax.Name(at.at), at: at, depth: s.depth + 1, values: s.values,
+		headers: s.headers, connection: s.connection, upgrade: s.upgrade, unread: s.unread,
+	}
 	switch c.kind {
 	case "location":
 		c.label = at.label(at.file.syntax.Args(at.at))

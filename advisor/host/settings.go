@@ -26,8 +26,10 @@ func (h *Host) collectSettings(_ context.Context, b *advisor.Builder) []advisor.
 		running: func(key string) advisor.Fact { return runningText(b.Member("sysctl", key)) },
 		modules: bootModules(h.tree, loads.loader, release),
 	}
-	s := settings{load: loads.boot, catalogue: h.options.Catalogue, exists: h.keyExists, more: more.add,
-		sources: slices.Concat(loads.boot.Files, loads.reload.Files)}
+	s := settings{
+		load: loads.boot, catalogue: h.options.Catalogue, exists: h.keyExists, more: more.add,
+		sources: slices.Concat(loads.boot.Files, loads.reload.Files),
+	}
 	s.record(b)
 	loads.record(h.tree, b, h.options.Catalogue)
 	if h.record != nil { // for `why`, which also says what is in the files that no loader opens

@@ -78,12 +78,16 @@ func TestBootAndReloadDiffer(t *testing.T) {
 		want  []string
 	}{
 		"sysctl.conf without a link": {sysctlHost{"etc/sysctl.conf": "# mine\nnet.core.somaxconn = 8192\nnet.ipv4.tcp_sack = 1\n"}, []string{
-			"path=/etc/sysctl.conf line=2 settings=2 first=net.core.somaxconn all=net.core.somaxconn, net.ipv4.tcp_sack read_at_boot=false read_at_reload=true reload_value=8192 reload_place=/etc/sysctl.conf:2"}},
+			"path=/etc/sysctl.conf line=2 settings=2 first=net.core.somaxconn all=net.core.somaxconn, net.ipv4.tcp_sack read_at_boot=false read_at_reload=true reload_value=8192 reload_place=/etc/sysctl.conf:2",
+		}},
 		"sysctl.conf as 99-sysctl.conf, and a file after it": {sysctlHost{
-			"etc/sysctl.conf": "net.core.somaxconn = 1\n", "etc/sysctl.d/99-sysctl.conf": "->../sysctl.conf", "etc/sysctl.d/99-tuning.conf": "net.core.somaxconn = 2\n"}, []string{
-			"path=/etc/sysctl.conf line=1 settings=1 first=net.core.somaxconn all=net.core.somaxconn read_at_boot=true read_at_reload=true boot_value=2 boot_place=/etc/sysctl.d/99-tuning.conf:1 reload_value=1 reload_place=/etc/sysctl.conf:1"}},
+			"etc/sysctl.conf": "net.core.somaxconn = 1\n", "etc/sysctl.d/99-sysctl.conf": "->../sysctl.conf", "etc/sysctl.d/99-tuning.conf": "net.core.somaxconn = 2\n",
+		}, []string{
+			"path=/etc/sysctl.conf line=1 settings=1 first=net.core.somaxconn all=net.core.somaxconn read_at_boot=true read_at_reload=true boot_value=2 boot_place=/etc/sysctl.d/99-tuning.conf:1 reload_value=1 reload_place=/etc/sysctl.conf:1",
+		}},
 		"an exclusion takes back at boot only": {sysctlHost{"etc/sysctl.d/1.conf": "net.ipv4.tcp_sack = 0\n", "etc/sysctl.d/2.conf": "-net.ipv4.tcp_sack\n"}, []string{
-			"path=/etc/sysctl.d/1.conf line=1 settings=1 first=net.ipv4.tcp_sack all=net.ipv4.tcp_sack read_at_boot=true read_at_reload=true reload_value=0 reload_place=/etc/sysctl.d/1.conf:1"}},
+			"path=/etc/sysctl.d/1.conf line=1 settings=1 first=net.ipv4.tcp_sack all=net.ipv4.tcp_sack read_at_boot=true read_at_reload=true reload_value=0 reload_place=/etc/sysctl.d/1.conf:1",
+		}},
 		"the same value": {sysctlHost{"etc/sysctl.conf": "net.core.somaxconn = 01\n", "etc/sysctl.d/1.conf": "net.core.somaxconn = 1\n"}, nil},
 		"a pattern":      {sysctlHost{"usr/lib/sysctl.d/50-default.conf": "net.ipv4.conf.*.rp_filter = 2\n-net.ipv4.conf.all.rp_filter\n"}, nil},
 	} {
@@ -166,8 +170,10 @@ func TestRunningBesideSettings(t *testing.T) {
 	// computed (tcp_max_tw_buckets) or chosen by the build (default_qdisc).
 	agree(t, "unsaved", facts.Scalar("unsaved.list").Value.String(), "net.ipv4.tcp_tw_reuse = 1 (default 2)")
 
-	lost := booted(sysctlHost{"proc/sys/net/ipv4/tcp_mem": "1 2 3\n", "proc/sys/net/ipv4/tcp_tw_reuse": "1\n",
-		"proc/sys/kernel/osrelease": "6.1.0\n", "etc/tuned/active_profile": "gone\n"})
+	lost := booted(sysctlHost{
+		"proc/sys/net/ipv4/tcp_mem": "1 2 3\n", "proc/sys/net/ipv4/tcp_tw_reuse": "1\n",
+		"proc/sys/kernel/osrelease": "6.1.0\n", "etc/tuned/active_profile": "gone\n",
+	})
 	facts = factsAt(t, lost, "")
 	agree(t, "a profile that is not there", cellsOf(facts.Table("sysctl_writers"), "writer", "key"), "writer=TuneD key=*")
 	if f := facts.Scalar("unsaved.settings"); f.State != advisor.StateAbsent {

@@ -122,6 +122,7 @@ func (s *scriptTree) sockets(name string, f ...fakeSocket) { s.answers[name] = s
 func (s *scriptTree) lines(name string, piece ...string) {
 	s.answers[name] = answer{pieces: bytesOf(piece)}
 }
+
 func (s *scriptTree) questions(prefix string) (list []string) {
 	for _, name := range s.asked {
 		if strings.HasPrefix(name, prefix) {
@@ -177,8 +178,10 @@ func number(t *testing.T, f advisor.Fact) int64 {
 var listening = fakeSocket{state: stateListen, local: "0.0.0.0:80", remote: "0.0.0.0:0", wqueue: 128, inode: 7, cookie: 1}
 
 func established(n int) fakeSocket {
-	return fakeSocket{state: stateEstablished, local: "192.0.2.1:80", cookie: uint64(100 + n), inode: uint32(100 + n),
-		remote: netip.AddrPortFrom(netip.MustParseAddr("198.51.100.7"), uint16(1000+n)).String()}
+	return fakeSocket{
+		state: stateEstablished, local: "192.0.2.1:80", cookie: uint64(100 + n), inode: uint32(100 + n),
+		remote: netip.AddrPortFrom(netip.MustParseAddr("198.51.100.7"), uint16(1000+n)).String(),
+	}
 }
 
 func TestScanRepeatsWhatWasInterrupted(t *testing.T) {
@@ -378,8 +381,10 @@ func mdlayherDump(t *testing.T, r diagRequest) []netlink.Message {
 
 // FuzzDiagWalk: no answer makes the walk fall, run for ever, or read beyond the piece.
 func FuzzDiagWalk(f *testing.F) {
-	full := fakeSocket{state: stateCloseWait, local: "192.0.2.1:80", remote: "198.51.100.1:999", rqueue: 1, inode: 5,
-		cookie: 77, sent: 1, received: 2, ack: 1, cgroup: 9, v6Only: true}
+	full := fakeSocket{
+		state: stateCloseWait, local: "192.0.2.1:80", remote: "198.51.100.1:999", rqueue: 1, inode: 5,
+		cookie: 77, sent: 1, received: 2, ack: 1, cgroup: 9, v6Only: true,
+	}
 	f.Add(full.message())
 	f.Add(append(full.message(), doneMessage()...))
 	f.Add(errnoMessage(unix.EPERM))

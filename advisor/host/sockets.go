@@ -64,6 +64,7 @@ func noSockets(err error, b *advisor.Builder) []advisor.Gap {
 	for _, st := range countedStates() {
 		b.Set(st.key, fact)
 	}
+	b.Set("tcp.keepalive", fact)
 	b.Set("tcp.approximate", fact)
 	return gaps
 }
@@ -79,9 +80,15 @@ type countedState struct {
 
 func countedStates() []countedState {
 	return []countedState{
-		{"tcp.established", stateEstablished}, {"tcp.syn_sent", stateSynSent}, {"tcp.syn_recv", stateSynRecv},
-		{"tcp.fin_wait1", stateFinWait1}, {"tcp.fin_wait2", stateFinWait2}, {"tcp.time_wait", stateTimeWait},
-		{"tcp.close_wait", stateCloseWait}, {"tcp.last_ack", stateLastAck}, {"tcp.listen", stateListen},
+		{"tcp.established", stateEstablished},
+		{"tcp.syn_sent", stateSynSent},
+		{"tcp.syn_recv", stateSynRecv},
+		{"tcp.fin_wait1", stateFinWait1},
+		{"tcp.fin_wait2", stateFinWait2},
+		{"tcp.time_wait", stateTimeWait},
+		{"tcp.close_wait", stateCloseWait},
+		{"tcp.last_ack", stateLastAck},
+		{"tcp.listen", stateListen},
 		{"tcp.closing", stateClosing},
 	}
 }
@@ -122,15 +129,19 @@ func observeSockets(ctx context.Context, t tree, opts socketOptions) (*socketSna
 		if errProc != nil {
 			return nil, nil, fmt.Errorf("%w; %w", err, errProc)
 		}
-		gaps = append(gaps, advisor.Gap{Source: "sock_diag", Notice: true,
-			Why: err.Error() + "; /proc/net/tcp was read instead, so ages, cgroups and queue limits are unknown"})
+		gaps = append(gaps, advisor.Gap{
+			Source: "sock_diag", Notice: true,
+			Why: err.Error() + "; /proc/net/tcp was read instead, so ages, cgroups and queue limits are unknown",
+		})
 		if bad > 0 {
 			gaps = append(gaps, advisor.Gap{Source: "/proc/net/tcp", Why: fmt.Sprintf("%d lines not understood", bad)})
 		}
 	}
 	if s.approximate {
-		gaps = append(gaps, advisor.Gap{Source: "sock_diag", Notice: true,
-			Why: fmt.Sprintf("the socket table changed during %d attempts to read it: counts are approximate", diagAttempts)})
+		gaps = append(gaps, advisor.Gap{
+			Source: "sock_diag", Notice: true,
+			Why: fmt.Sprintf("the socket table changed during %d attempts to read it: counts are approximate", diagAttempts),
+		})
 	}
 	return s, append(gaps, s.finish(ctx, t)...), nil
 }
@@ -434,6 +445,7 @@ type flowSet struct {
 	listeners *listenSet
 	youngFrom uint32 // ms: a TIME_WAIT with more than this left is younger than the reuse delay
 	counts    [stateCount]int64
+	keepalive int64          // sockets whose keepalive timer runs; those in CLOSE_WAIT are the suspects'
 	accepted  []listenerFlow // by index of listeners.all
 	dialled   *capped[dialKey, dialGroup]
 	finWait2  *capped[peerKey, finWait2Group]
@@ -458,6 +470,7 @@ func newFlowSet(ls *listenSet, suspects *suspectSet, reuseDelay time.Duration) *
 
 func (f *flowSet) add(k *diagSocket) {
 	f.counts[k.state]++
+	f.keepalive += int64(b2i(k.timer == timerKeepalive))
 	i := f.listeners.match(k)
 	if k.state == stateFinWait2 {
 		key := peerKey{i >= 0, k.remote, k.remotePort}
@@ -1013,6 +1026,11 @@ func (s *socketSnapshot) facts(b *advisor.Builder) {
 	if s.unlooked { // half-open connections are in no count of sockstat
 		b.Set("tcp.syn_recv", advisor.Unknown("not counted: /proc/net/sockstat shows no connection", s.origin))
 	}
+	keepalive := s.flows.keepalive
+	for _, g := range s.closeWait {
+		keepalive += g.keepalive
+	}
+	b.Set("tcp.keepalive", s.number(keepalive))
 	b.Set("tcp.approximate", advisor.Known(advisor.Bool(s.approximate), s.origin))
 	b.SetTable("listeners", s.listenerTable())
 	b.SetTable("dialled", s.dialledTable())
@@ -1351,8 +1369,10 @@ func (s *socketSnapshot) closeWaitCounts(c cells, g *closeWaitGroup) {
 func (s *socketSnapshot) closeWaitAges(c cells, g *closeWaitGroup) {
 	if g.timed == 0 {
 		why := advisor.Unknown("ages need sock_diag, which was refused", s.origin)
-		for _, column := range [...]string{"oldest_at_least", "oldest_at_most", "youngest_at_least", "youngest_at_most",
-			"patience_min", "patience_max", "still_sending", "stale", "stale_at_most"} {
+		for _, column := range [...]string{
+			"oldest_at_least", "oldest_at_most", "youngest_at_least", "youngest_at_most",
+			"patience_min", "patience_max", "still_sending", "stale", "stale_at_most",
+		} {
 			c[column] = why
 		}
 		return

@@ -47,8 +47,10 @@ func (f *flood) stream(n int, state uint8, use func([]byte) error) error {
 	cw := fakeSocket{state: stateCloseWait, local: "192.0.2.1:80", remote: "198.51.100.7:9999", rqueue: 1, sent: 9000, received: 8000, ack: 7000}
 	server := fakeSocket{state: stateTimeWait, timer: timerMiniSocket, local: "192.0.2.1:80", remote: "198.51.100.7:9999", expires: 50_000}
 	client := fakeSocket{state: stateEstablished, local: "192.0.2.1:40000", remote: "203.0.113.7:5432", inode: 77}
-	kinds := [][]byte{server.message(), client.message(), server.message(), client.message(), client.message(),
-		server.message(), client.message(), server.message(), client.message()}
+	kinds := [][]byte{
+		server.message(), client.message(), server.message(), client.message(), client.message(),
+		server.message(), client.message(), server.message(), client.message(),
+	}
 	if state == stateCloseWait {
 		kinds = [][]byte{cw.message()}
 	}

@@ -733,8 +733,10 @@ func TestCloseWaitGroupsByOwner(t *testing.T) {
 	s.sockets("sock_diag/4/listen", listening)
 	var all []fakeSocket
 	for i := range uint32(6) {
-		all = append(all, fakeSocket{state: stateCloseWait, local: "192.0.2.1:4000", remote: "203.0.113.5:5432", inode: 50 + i,
-			cookie: uint64(50 + i), rqueue: 1, sent: 9000, received: 9000, ack: 4000})
+		all = append(all, fakeSocket{
+			state: stateCloseWait, local: "192.0.2.1:4000", remote: "203.0.113.5:5432", inode: 50 + i,
+			cookie: uint64(50 + i), rqueue: 1, sent: 9000, received: 9000, ack: 4000,
+		})
 	}
 	s.sockets("sock_diag/4/close-wait", all...)
 	s.lines("owners", `"10" "40" "1024" "/system.slice/nginx.service" "nginx" 7 50`+"\n",
@@ -764,8 +766,10 @@ func TestSuspectsBeyondTheLimitJoinTheirOwner(t *testing.T) {
 	all := make([]fakeSocket, maxSuspects+1000)
 	record := `"10" "40000" "50000" "/system.slice/a.service" "srv" 7`
 	for i := range all {
-		all[i] = fakeSocket{state: stateCloseWait, local: "192.0.2.1:80", remote: "198.51.100.1:999", inode: uint32(100 + i),
-			cookie: uint64(i + 1), rqueue: 1, sent: 90_000, received: 90_000, ack: uint32(3000 + i)}
+		all[i] = fakeSocket{
+			state: stateCloseWait, local: "192.0.2.1:80", remote: "198.51.100.1:999", inode: uint32(100 + i),
+			cookie: uint64(i + 1), rqueue: 1, sent: 90_000, received: 90_000, ack: uint32(3000 + i),
+		}
 		if i < maxSuspects {
 			record += " " + itoa(int64(100+i))
 		}
@@ -895,5 +899,29 @@ func TestSearchCgroups(t *testing.T) {
 	})
 	if want := fmt.Sprintf("%d %q\n", st.Ino, deep); err != nil || len(lines) != 1 || lines[0] != want {
 		t.Errorf("%v, %q, want %q", err, lines, want)
+	}
+}
+
+// TestKeepaliveTimersAreCounted: the option shows as a timer, on live connections and on those in CLOSE_WAIT.
+func TestKeepaliveTimersAreCounted(t *testing.T) {
+	if !inOwnNetns(t) {
+		return
+	}
+	ln := listen(t, "tcp4", "127.0.0.1:0")
+	for i := range 5 {
+		c, s := pair(t, ln) // dial and the listener leave keepalive off
+		hold(t, c, s)
+		if i < 2 {
+			if err := s.(*net.TCPConn).SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i == 1 {
+			c.Close()
+		}
+	}
+	time.Sleep(100 * time.Millisecond)
+	if n := number(t, look(t).Scalar("tcp.keepalive")); n != 2 {
+		t.Errorf("%d sockets with a keepalive timer, want 2: one established, one in CLOSE_WAIT", n)
 	}
 }

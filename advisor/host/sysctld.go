@@ -86,8 +86,10 @@ type sysctlLoad struct {
 // newSysctlLoad prepares a load. expand gives the paths below /proc/sys that match a pattern of such paths (see
 // expandSysctls); nil where the names that exist are not known, and then patterns stay patterns.
 func newSysctlLoad(loader string, t tree, expand func(string) []string) *sysctlLoad {
-	return &sysctlLoad{Loader: loader, t: t, expand: expand, read: map[string]*sysctlSource{}, named: map[string]bool{},
-		byKey: map[string][]int{}, last: map[string]int{}}
+	return &sysctlLoad{
+		Loader: loader, t: t, expand: expand, read: map[string]*sysctlSource{}, named: map[string]bool{},
+		byKey: map[string][]int{}, last: map[string]int{},
+	}
 }
 
 // loadSystemd does what systemd-sysctl does at boot (systemd-sysctl.service(8), sysctl.d(5); src/sysctl/sysctl.c of

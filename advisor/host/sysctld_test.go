@@ -240,10 +240,14 @@ func TestSysctlPositions(t *testing.T) {
 	}.lay(t))
 	got := loadSystemd(at, nil).All
 	want := []sysctlAssignment{
-		{Key: "net.ipv4.a", Value: "1 2", Path: "/etc/sysctl.d/99-sysctl.conf", File: "/etc/sysctl.conf", Line: 3, Column: 14,
-			Start: 18, End: 21, Target: "net/ipv4/a", By: -1},
-		{Key: "net.ipv4.b", Path: "/etc/sysctl.d/99-sysctl.conf", File: "/etc/sysctl.conf", Line: 4, Column: 4,
-			Start: 26, End: 36, Target: "net/ipv4/b", Exclude: true, By: -1},
+		{
+			Key: "net.ipv4.a", Value: "1 2", Path: "/etc/sysctl.d/99-sysctl.conf", File: "/etc/sysctl.conf", Line: 3, Column: 14,
+			Start: 18, End: 21, Target: "net/ipv4/a", By: -1,
+		},
+		{
+			Key: "net.ipv4.b", Path: "/etc/sysctl.d/99-sysctl.conf", File: "/etc/sysctl.conf", Line: 4, Column: 4,
+			Start: 26, End: 36, Target: "net/ipv4/b", Exclude: true, By: -1,
+		},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -314,8 +318,10 @@ func (t brokenTree) list(path string) ([]entry, error) {
 }
 
 func TestSysctlGaps(t *testing.T) {
-	root := sysctlHost{"/etc/sysctl.d/a.conf": "k.a=1\n", "/etc/sysctl.d/b.conf": "k.b=1\n", "/run/sysctl.d/c.conf": "k.c=1\n",
-		"/etc/sysctl.d/loop.conf": "->loop.conf"}.lay(t)
+	root := sysctlHost{
+		"/etc/sysctl.d/a.conf": "k.a=1\n", "/etc/sysctl.d/b.conf": "k.b=1\n", "/run/sysctl.d/c.conf": "k.c=1\n",
+		"/etc/sysctl.d/loop.conf": "->loop.conf",
+	}.lay(t)
 	at := brokenTree{dirTreeAt(t, root), map[string]error{
 		"/etc/sysctl.d/a.conf": &fs.PathError{Op: "read", Path: "/etc/sysctl.d/a.conf", Err: fs.ErrPermission},
 		"/run/sysctl.d":        errNotCaptured,
@@ -360,10 +366,25 @@ func TestMatchTarget(t *testing.T) {
 		pattern, target string
 		want            bool
 	}{
-		{"a/*/c", "a/b/c", true}, {"a/*/c", "a/b/d/c", false}, {"a/*", "a/", true}, {"*", "a/b", false},
-		{"a?c", "abc", true}, {"a?c", "ac", false}, {"a[bc]d", "acd", true}, {"a[!bc]d", "acd", false}, {"a[^b]d", "acd", true},
-		{"a[a-c]", "ab", true}, {"a[]]", "a]", true}, {"a[b", "a[b", true}, {`a\*`, "a*", true}, {`a\*`, "ab", false},
-		{"*a*b*c", "xxaxxbxxc", true}, {"*a*b*c", "xxaxxcxxb", false}, {"a[-b]", "a-", true}, {"a**", "a", true}, {"", "a", false},
+		{"a/*/c", "a/b/c", true},
+		{"a/*/c", "a/b/d/c", false},
+		{"a/*", "a/", true},
+		{"*", "a/b", false},
+		{"a?c", "abc", true},
+		{"a?c", "ac", false},
+		{"a[bc]d", "acd", true},
+		{"a[!bc]d", "acd", false},
+		{"a[^b]d", "acd", true},
+		{"a[a-c]", "ab", true},
+		{"a[]]", "a]", true},
+		{"a[b", "a[b", true},
+		{`a\*`, "a*", true},
+		{`a\*`, "ab", false},
+		{"*a*b*c", "xxaxxbxxc", true},
+		{"*a*b*c", "xxaxxcxxb", false},
+		{"a[-b]", "a-", true},
+		{"a**", "a", true},
+		{"", "a", false},
 		{strings.Repeat("*a", 100), strings.Repeat("a", 200) + "b", false},
 	} {
 		if got := matchTarget(c.pattern, c.target); got != c.want {
@@ -374,7 +395,12 @@ func TestMatchTarget(t *testing.T) {
 
 func TestExpandBraces(t *testing.T) {
 	for _, c := range []struct{ pattern, want string }{
-		{"a", "a"}, {"a{b,c}d", "abd acd"}, {"{a,b{c,d}}", "a bc bd"}, {"{a,b}{c,d}", "ac ad bc bd"}, {"a{b", "a{b"}, {"a{}b", "a{}b"},
+		{"a", "a"},
+		{"a{b,c}d", "abd acd"},
+		{"{a,b{c,d}}", "a bc bd"},
+		{"{a,b}{c,d}", "ac ad bc bd"},
+		{"a{b", "a{b"},
+		{"a{}b", "a{}b"},
 		{"{,x}a", "a xa"},
 	} {
 		if got := strings.Join(expandBraces(c.pattern), " "); got != c.want {

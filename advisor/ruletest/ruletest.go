@@ -19,7 +19,8 @@ type Case struct {
 	Path       string
 	Line       int
 	Name       string
-	Kernel     string // release; empty: the newest that the catalogue knows
+	Kernel     string                   // release; empty: the newest that the catalogue knows
+	Params     map[string]advisor.Value // parameters as a user's configuration would set them
 	Facts      *advisor.Facts
 	Expect     string // firing, quiet, unknown or not_applicable
 	Severity   string // of the first finding; empty: not checked
@@ -73,6 +74,8 @@ func decodeCase(set *advisor.RuleSet, n *yaml.Node) (Case, error) {
 			c.Name = v.Value
 		case "kernel":
 			c.Kernel = v.Value
+		case "params":
+			err = decodeParams(v, &c)
 		case "facts":
 			facts = v
 		case "expect":
@@ -111,6 +114,18 @@ func decodeCase(set *advisor.RuleSet, n *yaml.Node) (Case, error) {
 	}
 	c.Facts = b.Facts()
 	return c, nil
+}
+
+func decodeParams(n *yaml.Node, c *Case) error {
+	c.Params = map[string]advisor.Value{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		v, err := advisor.ParseParam(n.Content[i+1].Value)
+		if err != nil {
+			return at(n.Content[i+1], "%v", err)
+		}
+		c.Params[n.Content[i].Value] = v
+	}
+	return nil
 }
 
 func decodeTexts(n *yaml.Node, to *[]string) error {
@@ -299,7 +314,7 @@ func (c *Case) Judge(set *advisor.RuleSet) *advisor.Diagnosis {
 	if kernel == "" {
 		kernel = set.Catalogue.Newest().String()
 	}
-	return set.Evaluate(c.Facts, advisor.Options{Only: []string{c.Rule}, Host: advisor.Host{Kernel: kernel, Source: "test"}})
+	return set.With(c.Rule, c.Params).Evaluate(c.Facts, advisor.Options{Only: []string{c.Rule}, Host: advisor.Host{Kernel: kernel, Source: "test"}})
 }
 
 func verdict(d *advisor.Diagnosis) string {

@@ -101,10 +101,12 @@ func (a *app) patch(ctx context.Context, flags *patchFlags, operands []string) e
 		return err
 	}
 	style, _ := report.PatchStyle(flags.format)
-	m := &patchMaker{a: a, set: set, least: least, style: style,
+	m := &patchMaker{
+		a: a, set: set, least: least, style: style,
 		options: advisor.Options{
 			Only: flags.only, Skip: flags.skip, AllowGaps: flags.allowGaps, Lang: a.lang, Config: config, Now: time.Now(),
-		}}
+		},
+	}
 	gaps, err := m.make(ctx, &flags.input, operands)
 	if err != nil {
 		return err
