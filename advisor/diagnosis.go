@@ -56,6 +56,9 @@ type Gap struct {
 	Why    string `json:"why"`
 	// Notice marks what is reported but was not asked for by name: it does not make the verdict incomplete.
 	Notice bool `json:"-"`
+	// Broken marks what no user could have read: not the reader's rights are at fault, but the input. A host that was asked
+	// for as a whole is then incomplete.
+	Broken bool `json:"-"`
 }
 
 // Evidence is one reading that decided a finding.

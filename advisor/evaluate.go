@@ -90,7 +90,7 @@ func (r *run) judge(rule *Rule) {
 		f.rows = make([]Row, 1)
 	}
 	for i, row := range t.Rows {
-		if f.trace, f.steps = f.trace[:0], 0; rule.Table != "" {
+		if f.trace = f.trace[:0]; rule.Table != "" {
 			f.rows[0] = row
 		}
 		switch res := rule.head().decide(f); {
@@ -162,6 +162,9 @@ func (rule *Body) decide(f *frame) result {
 			return r
 		}
 		all = weaker(all, r)
+		if r.state == StateAbsent { // what the later conditions would ask of does not exist here
+			break
+		}
 	}
 	return all
 }

@@ -22,7 +22,7 @@ const (
 	maxExpression = 4096 // bytes of one expression
 	maxNodes      = 400  // nodes of one expression
 	maxNesting    = 2    // tables walked inside one another, `each` included
-	maxSteps      = 5e6  // rows visited by one rule on one subject
+	maxSteps      = 5e6  // rows visited by the quantifiers of one rule, on all its subjects together
 )
 
 // evalFunc computes an expression.

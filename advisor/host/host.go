@@ -239,7 +239,7 @@ func (p *part) read(ctx context.Context, turn chan struct{}) Part {
 	var gaps []advisor.Gap
 	take := func(more []advisor.Gap) {
 		for _, gap := range more {
-			gap.Notice = true // a host is asked for as a whole; what it hides from this user leaves rules undecided
+			gap.Notice = !gap.Broken // a host is asked for as a whole; what it hides from this user leaves rules undecided
 			if !slices.Contains(gaps, gap) {
 				gaps = append(gaps, gap)
 			}

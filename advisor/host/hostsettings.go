@@ -474,7 +474,7 @@ func unsaved(b *advisor.Builder, c *advisor.Catalogue, loads sysctlLoads, writer
 		list(why)
 		return
 	case len(loads.boot.Gaps)+len(loads.reload.Gaps) > 0:
-		why := advisor.Unknown(append(loads.boot.Gaps, loads.reload.Gaps...)[0].Source+" could not be read: run as root", advisor.Origin{})
+		why := advisor.Unknown(unreadable(slices.Concat(loads.boot.Gaps, loads.reload.Gaps)[0]), advisor.Origin{})
 		count(why)
 		list(why)
 		return
@@ -549,7 +549,7 @@ func (l sysctlLoads) record(t tree, b *advisor.Builder, c *advisor.Catalogue) {
 	default:
 		table.Rows = l.differences(c)
 		if len(gaps) > 0 {
-			table.Unknown = gaps[0].Source + " could not be read: run as root"
+			table.Unknown = unreadable(gaps[0])
 		}
 	}
 	b.SetTable("boot_differs", table)

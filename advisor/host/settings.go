@@ -136,7 +136,7 @@ func (s settings) value(i int) advisor.Fact {
 func (s settings) record(b *advisor.Builder) {
 	unread := ""
 	for _, gap := range s.load.Gaps {
-		unread = gap.Source + " could not be read: run as root"
+		unread = unreadable(gap)
 	}
 	if unread != "" {
 		b.SetFamily("declared", advisor.Unknown(unread, advisor.Origin{}))

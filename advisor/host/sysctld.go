@@ -179,10 +179,26 @@ func (l *sysctlLoad) listDirs(accept func(name string) bool) []string {
 
 // gap notes what could not be read. What does not exist is no gap: then the loader reads nothing either.
 func (l *sysctlLoad) gap(name string, err error) {
-	if errors.Is(err, fs.ErrNotExist) {
+	if nothingThere(err) {
 		return
 	}
-	l.Gaps = append(l.Gaps, advisor.Gap{Source: name, Why: fmt.Sprintf("%s reads it, and tcpadvise could not: %v", l.Loader, err)})
+	l.Gaps = append(l.Gaps, advisor.Gap{
+		Source: name, Why: fmt.Sprintf("%s reads it, and tcpadvise could not: %v", l.Loader, err),
+		Broken: !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errNotCaptured),
+	})
+}
+
+// nothingThere tells what the loader cannot read either: a name without a file, and links in a circle (ELOOP).
+func nothingThere(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errOutside)
+}
+
+// unreadable is the reason of what a gap leaves unknown, with what would help.
+func unreadable(gap advisor.Gap) string {
+	if gap.Broken {
+		return gap.Source + " could not be read"
+	}
+	return gap.Source + " could not be read: run as root"
 }
 
 // source reads and parses one file, once for all of its names; nil if it is a gap.
@@ -190,7 +206,7 @@ func (l *sysctlLoad) source(name string) *sysctlSource {
 	src := sysctlSource{Path: name}
 	file, err := l.t.resolve(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // a link that leads nowhere: both loaders complain or not, and go on
+	case nothingThere(err): // a link that leads nowhere: both loaders complain or not, and go on
 		l.Files = append(l.Files, src)
 		return &src
 	case err != nil:

@@ -33,6 +33,10 @@ var version = "0.1.0-dev"
 func main() {
 	debug.SetGCPercent(400) // runs are short and small: collect less often
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() { // a second signal ends the program at once
+		<-ctx.Done()
+		stop()
+	}()
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -90,9 +91,22 @@ func (a *app) listRules(set *advisor.RuleSet) error {
 	return nil
 }
 
+// isWholeSet recognises the one directory that brings its own vocabulary: the source of the built-in set.
+func isWholeSet(dirs []string) bool {
+	_, err := os.Stat(filepath.Join(dirs[0], "facts.yaml"))
+	return len(dirs) == 1 && err == nil
+}
+
+func loadForLint(dirs []string) (*advisor.RuleSet, error) {
+	if isWholeSet(dirs) {
+		return advisor.Load(os.DirFS(dirs[0]))
+	}
+	return loadRules(dirs)
+}
+
 // lintRules reports faults as findings of the lint: exit 1, on standard output.
 func (a *app) lintRules(dirs []string) error {
-	set, err := loadRules(dirs)
+	set, err := loadForLint(dirs)
 	if err == nil {
 		err = set.Check()
 	}
@@ -107,7 +121,7 @@ func (a *app) lintRules(dirs []string) error {
 	}
 	own := 0
 	for _, r := range set.Rules {
-		if slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(r.Path, strings.TrimSuffix(dir, "/")+"/") }) {
+		if isWholeSet(dirs) || slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(r.Path, strings.TrimSuffix(dir, "/")+"/") }) {
 			own++
 		}
 	}

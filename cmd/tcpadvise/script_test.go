@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"os"
 	"testing"
 
@@ -9,6 +10,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	seed := os.Getenv("TCPADVISE_RAPID_SEED") // 0: other trees each time
+	if seed == "" {
+		seed = "20261121" // CI says the same of one commit each time
+	}
+	if err := flag.Set("rapid.seed", seed); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){
 		"tcpadvise": func() {
 			os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
