@@ -334,7 +334,37 @@ func nginxMainFile(file, prefix string, bin nginxBinary) string {
 // nginxBinary is what a binary tells of itself without being run.
 type nginxBinary struct{ path, version, conf, prefix string }
 
-var nginxMarks = regexp.MustCompile(`(?:nginx|openresty)/(\d+\.\d+\.\d+)[^\w]|--(conf-path|prefix)=([^\s\x00]+)`)
+// nginxMarks are what stands before a value in the binary; each is looked for as bytes, since an expression over the whole
+// of it would take longer than all else that a check does.
+func (bin *nginxBinary) nginxMarks() map[string]*string {
+	return map[string]*string{"nginx/": &bin.version, "openresty/": &bin.version, "--conf-path=": &bin.conf, "--prefix=": &bin.prefix}
+}
+
+var (
+	nginxVersionMark = regexp.MustCompile(`^(\d+\.\d+\.\d+)[^\w]`)
+	nginxPathMark    = regexp.MustCompile(`^([^\s\x00]+)`)
+)
+
+// search fills in what the marks in a piece of the binary tell and is not known yet.
+func (bin *nginxBinary) search(piece []byte) {
+	const longest = 512
+	for mark, to := range bin.nginxMarks() {
+		value := nginxPathMark
+		if to == &bin.version {
+			value = nginxVersionMark
+		}
+		for rest := piece; *to == ""; {
+			i := bytes.Index(rest, []byte(mark))
+			if i < 0 {
+				break
+			}
+			rest = rest[i+len(mark):]
+			if m := value.FindSubmatch(rest[:min(len(rest), longest)]); m != nil {
+				*to = string(m[1])
+			}
+		}
+	}
+}
 
 // readNginxBinary looks for the version and the compiled-in paths, "nginx/1.22.1" and the arguments of configure that nginx -V
 // prints, in the first 64 MiB.
@@ -355,15 +385,9 @@ func readNginxBinary(file, name string) (nginxBinary, error) {
 	for total := 0; total < limit; {
 		n, err := io.ReadFull(f, buf[kept:])
 		total += n
-		for _, m := range nginxMarks.FindAllSubmatch(buf[:kept+n], -1) {
-			switch {
-			case len(m[1]) > 0 && bin.version == "":
-				bin.version = string(m[1])
-			case string(m[2]) == "conf-path":
-				bin.conf = string(m[3])
-			case string(m[2]) == "prefix":
-				bin.prefix = string(m[3])
-			}
+		bin.search(buf[:kept+n])
+		if bin.version != "" && bin.conf != "" && bin.prefix != "" {
+			break
 		}
 		if err != nil {
 			break
