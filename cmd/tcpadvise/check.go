@@ -62,6 +62,20 @@ func (in *input) verify(operands []string) error {
 	return nil
 }
 
+// ruleSet loads the rules that the flags ask for, set up as the user's configuration says.
+func (in *input) ruleSet() (*advisor.RuleSet, *advisor.Config, error) {
+	config, err := readConfig(in.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := loadRules(slices.Concat(config.RuleDirs, in.rules))
+	if err != nil {
+		return nil, nil, err
+	}
+	err = errors.Join(set.Configure(config), verifyGlobs(set, "--only", in.only), verifyGlobs(set, "--skip", in.skip))
+	return set, config, err
+}
+
 // verifyGlobs finds patterns that choose no rule: a misspelt --skip would gate on what its author meant to leave out.
 func verifyGlobs(set *advisor.RuleSet, flag string, globs []string) error {
 	for _, glob := range globs {
@@ -121,22 +135,12 @@ func (a *app) check(ctx context.Context, flags *checkFlags, operands []string) e
 	if err := flags.verify(operands); err != nil {
 		return err
 	}
-	config, err := readConfig(flags.config)
+	set, config, err := flags.ruleSet()
 	if err != nil {
-		return err
-	}
-	set, err := loadRules(slices.Concat(config.RuleDirs, flags.rules))
-	if err != nil {
-		return err
-	}
-	if err := set.Configure(config); err != nil {
 		return err
 	}
 	baseline, err := flags.gate.read()
 	if err != nil {
-		return err
-	}
-	if err := errors.Join(verifyGlobs(set, "--only", flags.only), verifyGlobs(set, "--skip", flags.skip)); err != nil {
 		return err
 	}
 	options := advisor.Options{

@@ -86,18 +86,8 @@ func (a *app) patch(ctx context.Context, flags *patchFlags, operands []string) e
 	if err != nil {
 		return err
 	}
-	config, err := readConfig(flags.config)
+	set, config, err := flags.ruleSet()
 	if err != nil {
-		return err
-	}
-	set, err := loadRules(slices.Concat(config.RuleDirs, flags.rules))
-	if err != nil {
-		return err
-	}
-	if err := set.Configure(config); err != nil {
-		return err
-	}
-	if err := errors.Join(verifyGlobs(set, "--only", flags.only), verifyGlobs(set, "--skip", flags.skip)); err != nil {
 		return err
 	}
 	style, _ := report.PatchStyle(flags.format)
