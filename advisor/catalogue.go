@@ -430,6 +430,8 @@ func (c *Catalogue) Refuses(key, text string, kernel Version) string {
 	switch {
 	case len(ns) == 0 && rest == "":
 		return "there is no value"
+	case len(ns) == 0 && strings.ContainsAny(rest[:1], `"'`):
+		return "the quotes are handed to it with the value, and are no part of a number: leave them out"
 	case len(ns) == 0:
 		return fmt.Sprintf("%q is not a number as the kernel reads them", word(rest))
 	case rest != "" && len(ns) < p.Elements:
