@@ -57,6 +57,7 @@ type part struct {
 	fixed      map[string]bool // parameters that cannot be written in it
 	suspicious bool            // the kernel has more TCP sockets than its tables show
 	now        observation
+	services   *services // that run on the machine; none in a further namespace
 }
 
 func (h *Host) newPart(t target) *part {
@@ -163,6 +164,7 @@ func (p *part) collectors() []collector {
 		p.collectProcesses,
 		p.collectSockets,
 		p.collectHidden,
+		p.findServices,
 		p.collectNginx,
 	}
 }

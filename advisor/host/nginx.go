@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path"
@@ -34,18 +33,16 @@ const noNginx = "no nginx was found"
 
 // nginxInstance is one running master, or the nginx that is installed.
 type nginxInstance struct {
-	pid       int64  // 0: none runs
-	conf      string // its main file
-	workers   int64  // processes
-	soft      string // limit of open files of its workers; a number, unlimited or denied
-	version   nginxVersion
-	container string // not empty: it has another root directory, so its files are not those seen here
+	pid     int64  // 0: none runs
+	conf    string // its main file
+	soft    string // limit of open files of its workers; a number, unlimited or denied
+	version nginxVersion
 }
 
 // collectNginx reads nginx with the first namespace: its files are the machine's.
-func (p *part) collectNginx(ctx context.Context, b *advisor.Builder) []advisor.Gap {
+func (p *part) collectNginx(_ context.Context, b *advisor.Builder) []advisor.Gap {
 	if p.machine {
-		return collectNginx(ctx, p.tree, b)
+		return collectNginx(p.tree, p.services, b)
 	}
 	for _, name := range nginxTables() {
 		b.SetTable(name, advisor.Table{Absent: otherNamespace})
@@ -54,19 +51,17 @@ func (p *part) collectNginx(ctx context.Context, b *advisor.Builder) []advisor.G
 }
 
 // collectNginx fills the tables of nginx from the configuration of each that runs, else of the one that is installed.
-func collectNginx(ctx context.Context, t tree, b *advisor.Builder) []advisor.Gap {
-	instances, gaps, err := findNginx(ctx, t)
-	if err == nil && len(instances) == 0 && len(gaps) > 0 { // all of them have files of their own
+func collectNginx(t tree, s *services, b *advisor.Builder) []advisor.Gap {
+	instances, gaps := findNginx(t, s)
+	if err := s.failed(); err != nil {
+		gaps = append(gaps, advisor.Gap{Source: "nginx", Why: err.Error()})
+		instances = nil
+	}
+	if len(instances) == 0 && len(gaps) > 0 { // all of them have files of their own, or none is known
 		for _, name := range nginxTables() {
 			b.SetTable(name, advisor.Table{Unknown: gaps[0].Source + " " + gaps[0].Why})
 		}
 		return gaps
-	}
-	if err != nil {
-		for _, name := range nginxTables() {
-			b.SetTable(name, advisor.Table{Unknown: err.Error()})
-		}
-		return append(gaps, advisor.Gap{Source: "nginx", Why: err.Error()})
 	}
 	var r nginxRecord
 	r.cpus = b.Scalar("cpus")
@@ -84,43 +79,45 @@ func collectNginx(ctx context.Context, t tree, b *advisor.Builder) []advisor.Gap
 	return gaps
 }
 
-// findNginx names the configurations to read. On the live machine that is what runs; its command line is looked at for the
-// values of -c and -p only, and nothing else of it is kept.
-func findNginx(ctx context.Context, t tree) (found []nginxInstance, gaps []advisor.Gap, err error) {
-	var list nginxList
-	switch err := t.ask("nginx", func(emit func([]byte) error) error { return walkNginx(ctx, emit) }, list.piece); {
-	case err == nil, errors.Is(err, errNotLive), errors.Is(err, fs.ErrNotExist):
-	case errors.Is(err, errNotCaptured):
-		return nil, nil, nil // a capture of a version that did not ask
-	default:
-		return nil, nil, err
+// findNginx names the configurations to read. On the live machine that is what runs.
+func findNginx(t tree, s *services) (found []nginxInstance, gaps []advisor.Gap) {
+	if errors.Is(s.err, errNotCaptured) { // a capture of a version that did not ask
+		return nil, nil
 	}
-	for _, n := range list.running {
-		if n.container != "" {
-			gaps = append(gaps, advisor.Gap{Source: fmt.Sprintf("nginx, process %d", n.pid), Why: "runs in " + n.container + " and has files of its own: not judged"})
-			continue
-		}
+	running, gaps := s.of("nginx", func(v *service) bool { return v.kind == nginxService })
+	for i := range running {
+		n := newNginxInstance(&running[i])
 		if !slices.ContainsFunc(found, func(o nginxInstance) bool { return o.conf == n.conf }) {
 			found = append(found, n)
 		}
 	}
-	if len(found) > 0 || len(list.running) > 0 {
-		return found, gaps, nil
+	if len(found) > 0 || len(gaps) > 0 {
+		return found, gaps
 	}
-	for _, file := range []string{list.installed.conf, "/etc/nginx/nginx.conf", "/usr/local/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/conf/nginx.conf"} {
+	installed := newNginxInstance(&s.installed)
+	for _, file := range []string{installed.conf, "/etc/nginx/nginx.conf", "/usr/local/nginx/conf/nginx.conf", "/usr/local/openresty/nginx/conf/nginx.conf"} {
 		if file == "" {
 			continue
 		}
 		if _, err := t.resolve(file); err != nil {
 			continue
 		}
-		n := nginxInstance{conf: file, version: list.installed.version}
+		n := nginxInstance{conf: file, version: installed.version}
 		if n.version.text == "" {
 			n.version = packagedNginx(t)
 		}
-		return []nginxInstance{n}, gaps, nil
+		return []nginxInstance{n}, gaps
 	}
-	return nil, gaps, nil
+	return nil, gaps
+}
+
+func newNginxInstance(v *service) nginxInstance {
+	binary := v.arg("binary")
+	n := nginxInstance{pid: v.pid, conf: v.arg("conf"), soft: v.soft, version: nginxVersion{text: v.arg("version"), origin: advisor.Origin{Path: binary}}}
+	if n.version.text == "" {
+		n.version.why = binary + " does not tell its version, or could not be read"
+	}
+	return n
 }
 
 // packagedNginx is the version that dpkg has installed.
@@ -156,143 +153,6 @@ func packagedNginx(t tree) nginxVersion {
 }
 
 var versionText = regexp.MustCompile(`^\d+\.\d+\.\d+`)
-
-// nginxList takes the answer: one line for each master, and one for the nginx that is installed.
-type nginxList struct {
-	running   []nginxInstance
-	installed nginxInstance
-}
-
-func (l *nginxList) piece(b []byte) error {
-	for line := range strings.Lines(string(b)) {
-		var n nginxInstance
-		var kind, binary string
-		if _, err := fmt.Sscanf(line, "%s %d %d %q %q %q %q %q\n", &kind, &n.pid, &n.workers, &n.soft, &n.conf, &n.version.text, &binary, &n.container); err != nil {
-			return fmt.Errorf("record of nginx %q", line)
-		}
-		n.version.origin = advisor.Origin{Path: binary}
-		if n.version.text == "" {
-			n.version.why = binary + " does not tell its version, or could not be read"
-		}
-		if kind == "master" {
-			l.running = append(l.running, n)
-		} else {
-			l.installed = n
-		}
-	}
-	return nil
-}
-
-func (n *nginxInstance) encode(kind, binary string) []byte {
-	return fmt.Appendf(nil, "%s %d %d %q %q %q %q %q\n", kind, n.pid, n.workers, n.soft, n.conf, n.version.text, binary, n.container)
-}
-
-// walkNginx looks for masters among the running processes, and at the binary in the usual places.
-func walkNginx(ctx context.Context, emit func([]byte) error) error {
-	pids, err := listPIDs()
-	if err != nil {
-		return err
-	}
-	slices.Sort(pids)
-	w := nginxWalk{processWalk: processWalk{buf: make([]byte, 8<<10)}, masters: map[int]*nginxInstance{}, binaries: map[int]nginxBinary{}}
-	for _, pid := range pids {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		w.look(pid)
-	}
-	for _, pid := range w.order {
-		n := w.masters[pid]
-		if err := emit(n.encode("master", w.binaries[pid].path)); err != nil {
-			return err
-		}
-	}
-	if len(w.order) > 0 {
-		return nil
-	}
-	for _, file := range []string{"/usr/sbin/nginx", "/usr/local/nginx/sbin/nginx", "/usr/local/openresty/nginx/sbin/nginx", "/usr/bin/nginx"} {
-		if bin, err := readNginxBinary(file, file); err == nil {
-			n := nginxInstance{conf: bin.conf, version: nginxVersion{text: bin.version}}
-			return emit(n.encode("installed", file))
-		}
-	}
-	return nil
-}
-
-type nginxWalk struct {
-	processWalk
-	masters  map[int]*nginxInstance
-	binaries map[int]nginxBinary
-	order    []int
-}
-
-// look takes in one process. A worker comes after its master, unless numbers have wrapped; then only its limit is missed.
-func (w *nginxWalk) look(pid int) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := w.read(dir + "/stat")
-	if err != nil {
-		return
-	}
-	if comm, ours := parseStat(stat); !ours || comm != "nginx" && comm != "openresty" {
-		return
-	}
-	parent := 0
-	if f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]); len(f) > 1 {
-		parent, _ = strconv.Atoi(string(f[1]))
-	}
-	title, err := w.read(dir + "/cmdline")
-	if err != nil {
-		return
-	}
-	role, file, prefix := nginxTitle(string(title))
-	soft, _, err := w.nofile(dir)
-	if err != nil {
-		return
-	}
-	if role == "worker" {
-		if m := w.masters[parent]; m != nil {
-			m.workers++
-			m.soft = soft
-		}
-		return
-	}
-	if role != "master" || w.masters[parent] != nil {
-		return
-	}
-	n := &nginxInstance{pid: int64(pid), soft: soft}
-	bin, err := readNginxBinary(dir+"/exe", "")
-	if target, bad := os.Readlink(dir + "/exe"); bad == nil {
-		bin.path = strings.TrimSuffix(target, " (deleted)")
-	}
-	if err != nil { // whose process it is, only root may look; the file itself mostly everyone
-		if other, bad := readNginxBinary("/usr/sbin/nginx", "/usr/sbin/nginx"); bad == nil {
-			bin = other
-		}
-	}
-	n.version.text = bin.version
-	n.conf = nginxMainFile(file, prefix, bin)
-	if !sameRoot(dir) {
-		n.container = "another root directory"
-		if cgroup, err := w.read(dir + "/cgroup"); err == nil {
-			if id := containerOf(cgroupOf(cgroup)); id != "" {
-				n.container = "container " + id
-			}
-		}
-	}
-	w.masters[pid], w.binaries[pid] = n, bin
-	w.order = append(w.order, pid)
-}
-
-// sameRoot reports whether a process has this program's root directory: not a container's, a chroot's or an image's. Who may
-// not look at it takes it for the same, unless its control group is a container's.
-func sameRoot(dir string) bool {
-	var ours, theirs unix.Stat_t
-	if unix.Stat("/", &ours) == nil && unix.Stat(dir+"/root/", &theirs) == nil {
-		return ours.Dev == theirs.Dev && ours.Ino == theirs.Ino
-	}
-	cgroup, err := os.ReadFile(dir + "/cgroup")
-	return err != nil || containerOf(cgroupOf(cgroup)) == ""
-}
 
 // nginxTitle takes the command line of a process apart: "nginx: master process nginx -c FILE", or the arguments themselves
 // where no master is wanted (master_process off).

@@ -38,7 +38,7 @@ func nginxFactsOf(t testing.TB, m tree) (*advisor.Facts, []advisor.Gap) {
 	t.Helper()
 	var b advisor.Builder
 	b.Set("cpus", advisor.Known(advisor.Int(4), advisor.Origin{Source: "test"}))
-	gaps := collectNginx(t.Context(), m, &b)
+	gaps := collectNginx(m, findServices(t.Context(), m), &b)
 	return b.Facts(), gaps
 }
 
@@ -372,7 +372,7 @@ func TestNginxVocabulary(t *testing.T) {
 	look(f)
 	f, _ = nginxFactsOf(t, &memTree{
 		kind: "capture", files: map[string]string{"/etc/nginx/nginx.conf": text},
-		asks: map[string][]string{"nginx": {`master 7 2 "1024" "/etc/nginx/nginx.conf" "1.22.1" "/usr/sbin/nginx" ""` + "\n"}},
+		asks: map[string][]string{"services": {`nginx 7 "soft=1024" "conf=/etc/nginx/nginx.conf" "version=1.22.1" "binary=/usr/sbin/nginx" "workers=2"` + "\n"}},
 	})
 	look(f)
 	for _, table := range nginxTables() {
@@ -387,18 +387,18 @@ func TestNginxVocabulary(t *testing.T) {
 func TestNginxFound(t *testing.T) {
 	files := map[string]string{"/srv/a.conf": "events {}", "/etc/nginx/nginx.conf": "events { worker_connections 9; }"}
 	line := func(pid int, conf, container string) string {
-		n := nginxInstance{pid: int64(pid), conf: conf, workers: 2, soft: "1024", version: nginxVersion{text: "1.25.3"}, container: container}
-		return string(n.encode("master", "/usr/sbin/nginx"))
+		v := service{kind: nginxService, pid: int64(pid), soft: "1024", container: container, args: nginxArgs(conf, nginxBinary{version: "1.25.3", path: "/usr/sbin/nginx"})}
+		return string(v.encode())
 	}
 	f, gaps := nginxFactsOf(t, &memTree{
 		kind: "capture", files: files,
-		asks: map[string][]string{"nginx": {line(7, "/srv/a.conf", ""), line(8, "/srv/a.conf", ""), line(9, "/x", "container abc")}},
+		asks: map[string][]string{"services": {line(7, "/srv/a.conf", ""), line(8, "/srv/a.conf", ""), line(9, "/x", "container abc")}},
 	})
 	wantCells(t, f, "nginx_main", []string{"path", "pid", "version", "nofile", "nofile_from"}, "/srv/a.conf | 7 | 1.25.3 | 1024 | the running workers' limit")
 	if len(gaps) != 1 || !strings.Contains(gaps[0].Source+gaps[0].Why, "process 9runs in container abc") {
 		t.Error(gaps)
 	}
-	f, gaps = nginxFactsOf(t, &memTree{kind: "capture", files: files, asks: map[string][]string{"nginx": {line(9, "/x", "container abc")}}})
+	f, gaps = nginxFactsOf(t, &memTree{kind: "capture", files: files, asks: map[string][]string{"services": {line(9, "/x", "container abc")}}})
 	if f.Table("nginx_main").Unknown != "nginx, process 9 runs in container abc and has files of its own: not judged" || len(gaps) != 1 {
 		t.Error(f.Table("nginx_main"), gaps)
 	}
@@ -714,20 +714,21 @@ func fixInert(t *testing.T, text string) string {
 
 // isFound looks for the running nginx as a live check does.
 func (l *nginxLab) isFound(t *testing.T) {
-	var list nginxList
-	if err := walkNginx(t.Context(), list.piece); err != nil {
+	var found services
+	if err := walkServices(t.Context(), found.piece); err != nil {
 		t.Error(err)
 		return
 	}
-	i := slices.IndexFunc(list.running, func(n nginxInstance) bool { return n.conf == filepath.Join(l.dir, "nginx.conf") })
+	i := slices.IndexFunc(found.running, func(v service) bool { return v.arg("conf") == filepath.Join(l.dir, "nginx.conf") })
 	if i < 0 {
-		t.Errorf("not found among %+v", list.running)
+		t.Errorf("not found among %+v", found.running)
 		return
 	}
-	n := list.running[i]
+	v := &found.running[i]
+	version := v.arg("version")
 	out, _ := exec.Command("/usr/sbin/nginx", "-v").CombinedOutput()
-	if n.workers != 1 || n.container != "" || !strings.Contains(string(out), "nginx/"+n.version.text) || n.version.text == "" || n.soft == "" {
-		t.Errorf("found as %+v, nginx -v says %s", n, out)
+	if v.arg("workers") != "1" || v.container != "" || !strings.Contains(string(out), "nginx/"+version) || version == "" || v.soft == "" {
+		t.Errorf("found as %+v, nginx -v says %s", v, out)
 	}
 }
 
