@@ -42,8 +42,9 @@ type YAMLNode struct {
 	Plain bool   // of a scalar: without quotes, and no block
 	Items []*YAMLNode
 	Pairs []YAMLPair
-	start int  // offset of the node; of a scalar in quotes of the quote; of a block of the first byte after its header line
-	quote byte // '\'', '"', '|' (either block) or 0
+	start int    // offset of the node; of a scalar in quotes of the quote; of a block of the first byte after its header line
+	quote byte   // '\'', '"', '|' (either block) or 0
+	fixed string // why it cannot be set where it stands: it has an anchor, an alias leads to it, a tag types it
 }
 
 // YAMLPair is a key of a mapping with its value.
@@ -269,6 +270,7 @@ func (t *treeMaker) node(n *yaml.Node, depth int) (*YAMLNode, error) {
 	}
 	if n.Kind == yaml.AliasNode {
 		if made := t.made[n.Alias]; made != nil {
+			made.share(n.Value)
 			return made, nil
 		}
 		return &YAMLNode{Kind: YAMLScalar, Null: true, start: t.place(n.Line, n.Column)}, nil // it contains itself
@@ -291,8 +293,30 @@ func (t *treeMaker) node(n *yaml.Node, depth int) (*YAMLNode, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		out.fixed = "a tag types it: " + n.Tag
+	}
+	if n.Anchor != "" {
+		out.fixed = "it is the anchor &" + n.Anchor
+	}
 	t.made[n] = out
 	return out, nil
+}
+
+// share notes that an alias leads to a node, and so to all below it.
+func (n *YAMLNode) share(name string) {
+	why := "the alias *" + name + " shares it"
+	if strings.HasPrefix(n.fixed, "the alias") {
+		return
+	}
+	n.fixed = why
+	for _, p := range n.Pairs {
+		p.Key.share(name)
+		p.Value.share(name)
+	}
+	for _, item := range n.Items {
+		item.share(name)
+	}
 }
 
 func (t *treeMaker) sequence(n *yaml.Node, out *YAMLNode, depth int) error {
