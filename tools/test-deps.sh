@@ -27,6 +27,9 @@ need mount mount "bind mounts in the loader tests"
 need nginx nginx-light "oracle for nginx's configuration, and the proxy of the tests with real servers"
 [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] ||
 	need /usr/lib/nginx/modules/ngx_http_lua_module.so libnginx-mod-http-lua "oracle for blocks of Lua in nginx's configuration"
+need javac default-jdk-headless "compiles and runs the programs of the tests with real servers"
+[ -e /usr/share/tomcat10/bin/bootstrap.jar ] ||
+	need /usr/share/tomcat10/bin/bootstrap.jar tomcat10-common "Tomcat without its service, for the tests with real servers"
 [ -x /usr/lib/systemd/systemd-sysctl ] || need /lib/systemd/systemd-sysctl systemd "oracle for sysctl.d files"
 
 [ -n "$missing" ] || exit 0

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -17,11 +21,32 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.seed", seed); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){
+	testscript.Main(inSharedDir{m}, map[string]func(){
 		"tcpadvise": func() {
 			os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 		},
 	})
+}
+
+// inSharedDir gives the tests with real servers a directory for what they make once: see sharedEnv. Their cases mostly wait, so
+// more of them run at once than there are processors.
+type inSharedDir struct{ m *testing.M }
+
+func (s inSharedDir) Run() int {
+	if os.Getenv(caseEnv) != "" { // the directory is the parent's
+		return s.m.Run()
+	}
+	dir, err := os.MkdirTemp("", "tcpadvise")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.Executable()
+	if err := errors.Join(err, os.Symlink(self, filepath.Join(dir, "tcpadvise")), os.Setenv(sharedEnv, dir),
+		flag.Set("test.parallel", strconv.Itoa(2*runtime.NumCPU()))); err != nil {
+		panic(err)
+	}
+	return s.m.Run()
 }
 
 // TestScripts runs the command as its users do: each file of testdata/script is one topic.
