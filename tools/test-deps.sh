@@ -24,6 +24,7 @@ need ansible-playbook ansible "runs the tasks that patch --format ansible prints
 need sysctl procps "oracle for sysctl files"
 need unshare util-linux "private network namespaces"
 need mount mount "bind mounts in the loader tests"
+need javac default-jdk-headless "oracle for XML: the parser that Tomcat and ActiveMQ read their files with"
 need nginx nginx-light "oracle for nginx's configuration, and the proxy of the tests with real servers"
 [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] ||
 	need /usr/lib/nginx/modules/ngx_http_lua_module.so libnginx-mod-http-lua "oracle for blocks of Lua in nginx's configuration"
