@@ -93,6 +93,7 @@ type Catalogue struct {
 	decode  func(key string, c chunk) (*Parameter, error)
 	mu      sync.Mutex
 	entries map[string]*Parameter
+	none    Parameter // empty
 }
 
 // otherName is a name, or a pattern and what stands before its first asterisk.
@@ -108,7 +109,7 @@ func (c *Catalogue) Newest() Version { return c.newest }
 func (c *Catalogue) Lookup(key string) (*Parameter, bool) {
 	part, ok := c.chunks[key]
 	if !ok {
-		return &Parameter{Key: key}, false
+		return &c.none, false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,7 +118,7 @@ func (c *Catalogue) Lookup(key string) (*Parameter, bool) {
 	}
 	p, err := c.decode(key, part)
 	if err != nil { // the embedded catalogue is decoded whole in the tests
-		return &Parameter{Key: key}, false
+		return &c.none, false
 	}
 	c.entries[key] = p
 	return p, true

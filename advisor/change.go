@@ -99,7 +99,7 @@ func proposed(c Change) ProposedChange {
 }
 
 // presence reads what a kernel parameter has now; empty for another kind of setting.
-func (r *run) presence(setting string, row Row, f *frame) presence {
+func (r *run) presence(setting string, row boundRow, f *frame) presence {
 	key, ok := strings.CutPrefix(setting, "sysctl:")
 	if !ok {
 		return presence{}
@@ -108,9 +108,9 @@ func (r *run) presence(setting string, row Row, f *frame) presence {
 	p := presence{declared: r.facts.Member("declared", key), running: r.facts.Member("sysctl", key)}
 	entry, known := r.set.Catalogue.Lookup(key)
 	kernelRuns := len(r.facts.families["sysctl"]) > 0
-	exists, asked := row.Cells["exists"]
+	exists, asked := row.cell("exists")
 	switch {
-	case asked && exists.State == StateKnown && row.Cells["key"].Value.text == key:
+	case asked && exists.State == StateKnown && row.known("key").text == key:
 		p.gone = exists.Value.num == 0
 	case kernelRuns && known:
 		p.gone = p.running.State == StateAbsent
@@ -127,9 +127,9 @@ func (r *run) presence(setting string, row Row, f *frame) presence {
 }
 
 // writtenBy is the text that a subject's own line gives to a setting; "" where the subject is no such line.
-func writtenBy(row Row, setting string) string {
-	if key := row.Cells["key"]; key.State == StateKnown && "sysctl:"+key.Value.text == setting {
-		return row.Cells["value"].Value.text
+func writtenBy(row boundRow, setting string) string {
+	if key := row.known("key"); !key.IsZero() && "sysctl:"+key.text == setting {
+		return row.known("value").text
 	}
 	return ""
 }
@@ -184,8 +184,8 @@ func part(v Value, index int) Value {
 	switch {
 	case index < 0:
 		return v
-	case index < len(v.tuple):
-		return Int(v.tuple[index])
+	case index < len(v.numbers()):
+		return Int(v.numbers()[index])
 	}
 	return Value{}
 }
@@ -215,7 +215,7 @@ func (w Want) apply(from Value) (to Value, ok bool) {
 	case OpAtMost:
 		return w.Value, order(from, w.Value) > 0
 	case OpInclude:
-		to = Ports(from.ports.Union(w.Value.ports))
+		to = Ports(from.portSet().Union(w.Value.portSet()))
 		return to, !to.Equal(from)
 	case OpRemove:
 		return Value{}, true
@@ -229,11 +229,11 @@ func (w Want) apply(from Value) (to Value, ok bool) {
 
 // choices are the values of one_of.
 func (w Want) choices() []Value {
-	if len(w.Value.tuple) == 0 {
+	if len(w.Value.numbers()) == 0 {
 		return []Value{w.Value}
 	}
 	var out []Value
-	for _, n := range w.Value.tuple {
+	for _, n := range w.Value.numbers() {
 		out = append(out, Int(n))
 	}
 	return out
@@ -376,14 +376,14 @@ func settleAll(wants []Want, from Value) (Value, bool) {
 		if index < 0 {
 			continue
 		}
-		if index >= len(to.tuple) {
+		if index >= len(to.numbers()) {
 			return Value{}, false
 		}
-		part, ok := settle(byIndex[index], Int(to.tuple[index]))
+		part, ok := settle(byIndex[index], Int(to.numbers()[index]))
 		if !ok {
 			return Value{}, false
 		}
-		ns := slices.Clone(to.tuple)
+		ns := slices.Clone(to.numbers())
 		ns[index] = part.num
 		to = Tuple(ns...)
 	}

@@ -193,9 +193,9 @@ func (w Waiver) matches(f *Finding, host Host) bool {
 // waiveInline marks the findings on a setting above which its file says so (table inline_waivers). One without a reason
 // counts for nothing and is returned as a fault of the configuration.
 func (d *Diagnosis) waiveInline(facts *Facts, rules []string) (faults LoadErrors) {
-	for _, row := range facts.Table("inline_waivers").Rows {
-		text := func(column string) string { return row.Cells[column].Value.text }
-		line, rule, reason := int(row.Cells["line"].Value.num), text("rule"), text("reason")
+	for _, row := range facts.table("inline_waivers").bound() {
+		text := func(column string) string { return row.known(column).text }
+		line, rule, reason := int(row.known("line").num), text("rule"), text("reason")
 		fault := func(format string, args ...any) {
 			faults = append(faults, LoadError{Path: text("path"), Line: line, Column: 1, Message: fmt.Sprintf(format, args...)})
 		}

@@ -33,7 +33,7 @@ type frame struct {
 	catalogue *Catalogue
 	kernel    Version // of the judged host; zero where unknown
 	backports bool
-	rows      []Row      // bound rows, outermost first
+	rows      []boundRow // outermost first
 	trace     []Evidence // what was read, in order; cut back where a reading did not decide
 	steps     int
 }
@@ -52,13 +52,15 @@ func (f *frame) read(fact Fact, what string) result {
 }
 
 func (f *frame) cell(depth int, column, what, namedBy string) result {
-	cells := f.rows[depth].Cells
-	fact, ok := cells[column]
+	row := f.rows[depth]
+	fact, ok := row.cell(column)
 	if !ok {
 		return absentResult()
 	}
-	if name, ok := cells[namedBy]; ok && name.State == StateKnown {
-		what = name.Value.String()
+	if namedBy != "" {
+		if name := row.known(namedBy); !name.IsZero() {
+			what = name.String()
+		}
 	}
 	return f.read(fact, what)
 }
@@ -188,7 +190,7 @@ func order(x, y Value) int {
 		return above(x) - above(y)
 	}
 	if x.kind == KindTuple {
-		return slices.Compare(x.tuple, y.tuple)
+		return slices.Compare(x.numbers(), y.numbers())
 	}
 	return cmp.Compare(x.num, y.num)
 }

@@ -28,7 +28,7 @@ type Options struct {
 func (s *RuleSet) Evaluate(facts *Facts, o Options) *Diagnosis {
 	run := &run{set: s, facts: facts, options: o, diagnosis: &Diagnosis{Host: o.Host, verdicts: map[string]verdict{}}}
 	if kernel := facts.Scalar("kernel.version"); kernel.State == StateKnown {
-		copy(run.kernel[:], kernel.Value.tuple)
+		copy(run.kernel[:], kernel.Value.numbers())
 	}
 	for _, r := range s.Rules {
 		if !chosen(r.ID, o) {
@@ -68,28 +68,28 @@ type run struct {
 type candidate struct {
 	Finding
 	rule  *Body
-	row   Row      // the subject's; no cells for the host
+	row   boundRow // the subject's; no cells for the host
 	keys  []string // kernel parameters that decided it
 	wants []Want
 }
 
 // judge evaluates one rule on each of its subjects.
 func (r *run) judge(rule *Rule) {
-	t := Table{Rows: []Row{{}}}
+	t := &table{rows: make([]storedRow, 1)} // the host
 	if rule.Table != "" {
-		t = r.facts.Table(rule.Table)
+		t = r.facts.table(rule.Table)
 	}
 	got := quiet
-	if t.Absent != "" {
+	if t.about.Absent != "" {
 		got = notApplicable
 	}
 	var needs []need
 	decided := false
 	f := &frame{facts: r.facts, catalogue: r.set.Catalogue, kernel: r.kernel, backports: Backports(r.options.Host.Kernel)}
 	if rule.Table != "" {
-		f.rows = make([]Row, 1)
+		f.rows = make([]boundRow, 1)
 	}
-	for i, row := range t.Rows {
+	for i, row := range t.bound() {
 		if f.trace = f.trace[:0]; rule.Table != "" {
 			f.rows[0] = row
 		}
@@ -108,8 +108,8 @@ func (r *run) judge(rule *Rule) {
 	if decided {
 		got = max(got, quiet)
 	}
-	if t.Unknown != "" {
-		needs = append(needs, need{rule.Table, t.Unknown})
+	if t.about.Unknown != "" {
+		needs = append(needs, need{rule.Table, t.about.Unknown})
 	}
 	if len(needs) > 0 {
 		got = max(got, undecidable)
@@ -186,10 +186,10 @@ func pick[T any](f *frame, list []grade[T]) T {
 	return none
 }
 
-func (r *run) candidate(rule *Rule, f *frame, row Row, index int) *candidate {
+func (r *run) candidate(rule *Rule, f *frame, row boundRow, index int) *candidate {
 	body := rule.Body()
 	c := &candidate{rule: body, row: row}
-	c.place = row.Origin
+	c.place = row.origin
 	c.Rule, c.Title, c.Remedy = rule.ID, body.Title, body.Remedy
 	c.Severity, c.Confidence = pick(f, body.severity), pick(f, body.confidence)
 	if c.Confidence < ConfidenceHigh {
@@ -213,15 +213,15 @@ func (r *run) candidate(rule *Rule, f *frame, row Row, index int) *candidate {
 }
 
 // subject names a row by its table's key columns.
-func (r *run) subject(table string, row Row, index int) Subject {
+func (r *run) subject(table string, row boundRow, index int) Subject {
 	if table == "" {
 		return Subject{}
 	}
 	var parts []string
 	term, _ := r.set.Vocabulary.Table(table)
 	for _, column := range term.Key {
-		if fact, ok := row.Cells[column]; ok && fact.State == StateKnown {
-			parts = append(parts, fact.Value.String())
+		if v := row.known(column); !v.IsZero() {
+			parts = append(parts, v.String())
 		}
 	}
 	if len(parts) == 0 {
@@ -243,8 +243,8 @@ func distinct(trace []Evidence) []Evidence {
 
 // keysOf lists the kernel parameters that a finding is about: those of the subject's row, else those read.
 func (r *run) keysOf(c *candidate) []string {
-	if key, ok := c.row.Cells["key"]; ok && key.State == StateKnown {
-		return []string{key.Value.text}
+	if key := c.row.known("key"); !key.IsZero() {
+		return []string{key.text}
 	}
 	var keys []string
 	for _, e := range c.Evidence {
@@ -304,8 +304,8 @@ func (r *run) sameThing(a, b *candidate) bool {
 		if !slices.Contains(right.Joins, column) {
 			continue
 		}
-		x, y := a.row.Cells[column], b.row.Cells[column]
-		if x.State != StateKnown || y.State != StateKnown || !x.Value.Equal(y.Value) {
+		x, y := a.row.known(column), b.row.known(column)
+		if x.IsZero() || y.IsZero() || !x.Equal(y) {
 			return false
 		}
 		agree = true

@@ -45,27 +45,13 @@ func Absent(why string, o Origin) Fact { return Fact{State: StateAbsent, Why: wh
 // Unknown is a fact that could not be read, for the reason why.
 func Unknown(why string, o Origin) Fact { return Fact{State: StateUnknown, Why: why, Origin: o} }
 
-// Row is one row of a table: cells by column. A column without a cell is absent.
-type Row struct {
-	Origin Origin
-	Cells  map[string]Fact
-}
-
-// Table is the rows of one table, or the reason why it could not be read.
-type Table struct {
-	Rows    []Row
-	Unknown string // not empty: the table, or a part of it, could not be read, and this is why
-	Absent  string // not empty: this input has no such table (files alone have no sockets)
-	Omitted int    // rows beyond the collector's cap: summed, not kept
-}
-
 // Facts is what is known of one host or one set of files: scalars by key, families of scalars by name and key
 // ("sysctl", "net.ipv4.tcp_sack"), and tables. It is read-only once built; a Builder makes it.
 type Facts struct {
 	scalars  map[string]Fact
 	families map[string]map[string]Fact
 	whole    map[string]Fact // what a family answers for keys that it does not hold
-	tables   map[string]Table
+	tables   map[string]*table
 }
 
 // Scalar returns the fact of that key; absent if no collector gave one.
@@ -90,14 +76,6 @@ func (f *Facts) Member(family, key string) Fact {
 // Members returns the keys that a family holds, sorted.
 func (f *Facts) Members(family string) []string {
 	return slices.Sorted(maps.Keys(f.families[family]))
-}
-
-// Table returns the table of that name; absent if no collector gave one. The rows are shared: read only.
-func (f *Facts) Table(name string) Table {
-	if t, ok := f.tables[name]; ok {
-		return t
-	}
-	return Table{Absent: "not collected"}
 }
 
 // Scalars returns the keys of all scalars, sorted.
@@ -139,14 +117,6 @@ func (b *Builder) SetFamily(family string, fact Fact) {
 		b.f.whole = map[string]Fact{}
 	}
 	b.f.whole[family] = fact
-}
-
-// SetTable records a table; rows are kept, not copied.
-func (b *Builder) SetTable(name string, t Table) {
-	if b.f.tables == nil {
-		b.f.tables = map[string]Table{}
-	}
-	b.f.tables[name] = t
 }
 
 // Scalar returns a scalar recorded so far, as Facts.Scalar does.

@@ -93,7 +93,7 @@ var functions = map[string]function{
 	}, "fill(text, value): the text with the value in place of its first %; nested for more"},
 	"dotted": {[]Type{TypeVersion}, tText, func(_ *frame, a []Value) result {
 		var v Version
-		copy(v[:], a[0].tuple)
+		copy(v[:], a[0].numbers())
 		return knownResult(Text(v.String()))
 	}, "dotted(version): a kernel version as people write it: \"6.12\""},
 	"milliseconds": {[]Type{tInt}, TypeDuration, durationOf(time.Millisecond), "milliseconds(n): a duration"},
@@ -103,7 +103,7 @@ var functions = map[string]function{
 		return knownResult(Int(a[0].num / int64(time.Second)))
 	}, "in_seconds(duration): whole seconds, rounded down"},
 	"size": {[]Type{TypePorts}, tInt, func(_ *frame, a []Value) result {
-		return knownResult(Int(int64(a[0].ports.Len())))
+		return knownResult(Int(int64(a[0].portSet().Len())))
 	}, "size(ports): how many ports"},
 	"port_range": {[]Type{tInt, tInt}, TypePorts, func(_ *frame, a []Value) result {
 		lo, hi := a[0].num, a[1].num
@@ -113,19 +113,19 @@ var functions = map[string]function{
 		return knownResult(Ports(PortRange(uint16(lo), uint16(hi))))
 	}, "port_range(low, high): the ports from low to high"},
 	"overlap": {[]Type{TypePorts, TypePorts}, TypePorts, func(_ *frame, a []Value) result {
-		return knownResult(Ports(a[0].ports.Intersect(a[1].ports)))
+		return knownResult(Ports(a[0].portSet().Intersect(a[1].portSet())))
 	}, "overlap(ports, ports): the ports in both"},
 	"union": {[]Type{TypePorts, TypePorts}, TypePorts, func(_ *frame, a []Value) result {
-		return knownResult(Ports(a[0].ports.Union(a[1].ports)))
+		return knownResult(Ports(a[0].portSet().Union(a[1].portSet())))
 	}, "union(ports, ports): the ports in either"},
 	"without": {[]Type{TypePorts, TypePorts}, TypePorts, func(_ *frame, a []Value) result {
-		return knownResult(Ports(a[0].ports.Intersect(complement(a[1].ports))))
+		return knownResult(Ports(a[0].portSet().Intersect(complement(a[1].portSet()))))
 	}, "without(ports, ports): the ports of the first that are not in the second"},
 	"usable_ports": {nil, tInt, func(f *frame, _ []Value) result {
 		return f.usablePorts()
 	}, "usable_ports(): how many local ports connect() may choose from: net.ipv4.ip_local_port_range as it runs, without ip_local_reserved_ports"},
 	"exposed_ports": {[]Type{TypePorts}, TypePorts, func(f *frame, a []Value) result {
-		return f.exposedPorts(a[0].ports)
+		return f.exposedPorts(a[0].portSet())
 	}, "exposed_ports(ports): those that connect() may pick, now or after the next boot: in ip_local_port_range as it runs or is declared, and in no ip_local_reserved_ports"},
 	"tw_reuse_acts": {[]Type{TypeBoolean}, TypeBoolean, func(f *frame, a []Value) result {
 		return f.reuseActs(a[0].num != 0)
@@ -266,7 +266,7 @@ func (f *frame) usablePorts() result {
 	if got := weaker(all, reserved); got.state != StateKnown {
 		return got
 	}
-	return knownResult(Int(int64(all.value.ports.Len() - all.value.ports.Intersect(reserved.value.ports).Len())))
+	return knownResult(Int(int64(all.value.portSet().Len() - all.value.portSet().Intersect(reserved.value.portSet()).Len())))
 }
 
 // exposedPorts takes from the files what they are known to say, and spares a port that either the kernel or a file reserves:
@@ -276,12 +276,12 @@ func (f *frame) exposedPorts(of PortSet) result {
 	if got := weaker(all, reserved); got.state != StateKnown {
 		return got
 	}
-	at, spared := all.value.ports, reserved.value.ports
+	at, spared := all.value.portSet(), reserved.value.portSet()
 	if r := asPorts(f.read(f.facts.Member("declared", "net.ipv4.ip_local_port_range"), "net.ipv4.ip_local_port_range")); r.state == StateKnown {
-		at = at.Union(r.value.ports)
+		at = at.Union(r.value.portSet())
 	}
 	if r := f.read(f.facts.Member("declared", "net.ipv4.ip_local_reserved_ports"), "net.ipv4.ip_local_reserved_ports"); r.state == StateKnown {
-		spared = spared.Union(r.value.ports)
+		spared = spared.Union(r.value.portSet())
 	}
 	return knownResult(Ports(of.Intersect(at).Intersect(complement(spared))))
 }
@@ -291,7 +291,7 @@ func asPorts(r result) result {
 	if r.state != StateKnown {
 		return r
 	}
-	t := r.value.tuple
+	t := r.value.numbers()
 	if len(t) != 2 || t[0] < 0 || t[1] > 65535 || t[0] > t[1] {
 		return unknownResult("net.ipv4.ip_local_port_range", r.value.String()+" is no port range")
 	}
@@ -568,13 +568,13 @@ func (c *compiler) quantifier(n ast.Node, name string, args []ast.Node) (evalFun
 
 // walk binds each row in turn until visit returns false. It returns why the rows are not all there: nothing, absent or unknown.
 func (f *frame) walk(table string, visit func() (more bool)) result {
-	t := f.facts.Table(table)
-	if t.Absent != "" {
+	t := f.facts.table(table)
+	if t.about.Absent != "" {
 		return absentResult()
 	}
-	f.rows = append(f.rows, Row{})
+	f.rows = append(f.rows, boundRow{})
 	defer func() { f.rows = f.rows[:len(f.rows)-1] }()
-	for _, row := range t.Rows {
+	for _, row := range t.bound() {
 		if f.steps++; f.steps > maxSteps {
 			return unknownResult(table, "too many rows for one rule")
 		}
@@ -584,10 +584,10 @@ func (f *frame) walk(table string, visit func() (more bool)) result {
 		}
 	}
 	switch {
-	case t.Unknown != "":
-		return unknownResult(table, t.Unknown)
-	case t.Omitted > 0:
-		return unknownResult(table, fmt.Sprintf("%d more rows were not kept", t.Omitted))
+	case t.about.Unknown != "":
+		return unknownResult(table, t.about.Unknown)
+	case t.about.Omitted > 0:
+		return unknownResult(table, fmt.Sprintf("%d more rows were not kept", t.about.Omitted))
 	}
 	return knownResult(Bool(false))
 }

@@ -278,10 +278,10 @@ func (c *compiler) element(n *ast.MemberNode) (evalFunc, Type) {
 		if r.state != StateKnown {
 			return r
 		}
-		if index.Value < 0 || index.Value >= len(r.value.tuple) {
+		if index.Value < 0 || index.Value >= len(r.value.numbers()) {
 			return absentResult()
 		}
-		return knownResult(Int(r.value.tuple[index.Value]))
+		return knownResult(Int(r.value.numbers()[index.Value]))
 	}, TypeInteger
 }
 
@@ -420,5 +420,5 @@ func (c *compiler) membership(n *ast.BinaryNode) (evalFunc, Type) {
 	if c.err == nil && (setType != TypePorts || xType != TypeInteger) {
 		return c.fail(n, "in wants a list, or a port and a port set; found %s in %s", xType, setType)
 	}
-	return lift2(x, set, func(x, set Value) result { return knownResult(Bool(set.ports.Contains(x.num))) }), TypeBoolean
+	return lift2(x, set, func(x, set Value) result { return knownResult(Bool(set.portSet().Contains(x.num))) }), TypeBoolean
 }

@@ -140,7 +140,7 @@ func (f *Facts) Revise(anew ...string) *Builder {
 	}
 	for name, t := range f.tables {
 		if !slices.Contains(anew, name) {
-			b.SetTable(name, t)
+			b.setTable(name, t.clone())
 		}
 	}
 	return b

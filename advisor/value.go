@@ -46,11 +46,30 @@ func (k Kind) String() string {
 
 // Value is one thing that was read or computed. It is immutable; the zero Value is invalid.
 type Value struct {
-	kind  Kind
-	num   int64 // integer, boolean (0, 1) or nanoseconds
-	text  string
+	kind Kind
+	num  int64 // integer, boolean (0, 1) or nanoseconds
+	text string
+	list *list // of the kinds that few values have: Values are copied and kept in great numbers
+}
+
+// list is what a tuple or a port set holds.
+type list struct {
 	tuple []int64
 	ports PortSet
+}
+
+func (v Value) numbers() []int64 {
+	if v.list == nil {
+		return nil
+	}
+	return v.list.tuple
+}
+
+func (v Value) portSet() PortSet {
+	if v.list == nil {
+		return PortSet{}
+	}
+	return v.list.ports
 }
 
 // Int makes an integer.
@@ -69,10 +88,10 @@ func Bool(b bool) Value {
 }
 
 // Tuple makes an integer tuple; it copies ns.
-func Tuple(ns ...int64) Value { return Value{kind: KindTuple, tuple: slices.Clone(ns)} }
+func Tuple(ns ...int64) Value { return Value{kind: KindTuple, list: &list{tuple: slices.Clone(ns)}} }
 
 // Ports makes a port set.
-func Ports(p PortSet) Value { return Value{kind: KindPorts, ports: p} }
+func Ports(p PortSet) Value { return Value{kind: KindPorts, list: &list{ports: p}} }
 
 // Duration makes a length of time.
 func Duration(d time.Duration) Value { return Value{kind: KindDuration, num: int64(d)} }
@@ -96,10 +115,10 @@ func (v Value) Text() (string, bool) { return v.text, v.kind == KindText }
 func (v Value) Bool() (value, ok bool) { return v.num != 0, v.kind == KindBool }
 
 // Tuple returns a copy of the tuple, and whether v holds one.
-func (v Value) Tuple() ([]int64, bool) { return slices.Clone(v.tuple), v.kind == KindTuple }
+func (v Value) Tuple() ([]int64, bool) { return slices.Clone(v.numbers()), v.kind == KindTuple }
 
 // Ports returns the port set, and whether v holds one.
-func (v Value) Ports() (PortSet, bool) { return v.ports, v.kind == KindPorts }
+func (v Value) Ports() (PortSet, bool) { return v.portSet(), v.kind == KindPorts }
 
 // Duration returns the length of time, and whether v holds one.
 func (v Value) Duration() (time.Duration, bool) { return time.Duration(v.num), v.kind == KindDuration }
@@ -107,7 +126,7 @@ func (v Value) Duration() (time.Duration, bool) { return time.Duration(v.num), v
 // Equal reports whether both hold the same kind and content.
 func (v Value) Equal(w Value) bool {
 	return v.kind == w.kind && v.num == w.num && v.text == w.text &&
-		slices.Equal(v.tuple, w.tuple) && slices.Equal(v.ports.ranges, w.ports.ranges)
+		slices.Equal(v.numbers(), w.numbers()) && slices.Equal(v.portSet().ranges, w.portSet().ranges)
 }
 
 // String renders v as a person reads it and as a sysctl file holds it: "4096 131072 6291456", "8080,9000-9010", "33 s".
@@ -120,13 +139,13 @@ func (v Value) String() string {
 	case KindBool:
 		return strconv.FormatBool(v.num != 0)
 	case KindTuple:
-		parts := make([]string, len(v.tuple))
-		for i, n := range v.tuple {
+		parts := make([]string, len(v.numbers()))
+		for i, n := range v.numbers() {
 			parts[i] = strconv.FormatInt(n, 10)
 		}
 		return strings.Join(parts, " ")
 	case KindPorts:
-		return v.ports.String()
+		return v.portSet().String()
 	case KindDuration:
 		return formatDuration(time.Duration(v.num))
 	case KindUnlimited:
@@ -143,7 +162,7 @@ func (v Value) MarshalJSON() ([]byte, error) {
 	case KindBool:
 		return strconv.AppendBool(nil, v.num != 0), nil
 	case KindTuple:
-		return json.Marshal(v.tuple)
+		return json.Marshal(v.numbers())
 	case 0:
 		return nil, fmt.Errorf("the zero Value has no JSON form")
 	default:

@@ -121,7 +121,7 @@ func (f *Files) Edits(ctx context.Context, facts *advisor.Facts, before *advisor
 
 // sysctlFile is the file that facts are about; why says that it cannot be edited.
 func (f *Files) sysctlFile(facts *advisor.Facts) (name, why string) {
-	for _, row := range facts.Table("settings").Rows {
+	for row := range facts.Rows("settings") {
 		switch {
 		case name == "":
 			name = row.Origin.Path
@@ -713,7 +713,7 @@ func (pr *proof) expected(f advisor.Finding, facts *advisor.Facts) bool {
 	case advisor.PatchCommands:
 		return f.Severity < advisor.SeverityError
 	case advisor.PatchDropIn:
-		for _, row := range facts.Table("settings").Rows {
+		for row := range facts.Rows("settings") {
 			id, _ := row.Cells["id"].Value.Text()
 			effective, known := row.Cells["effective"].Value.Bool()
 			if f.Subject.Table == "settings" && f.Subject.Key == id && known && !effective {

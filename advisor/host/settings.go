@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"slices"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
@@ -148,7 +149,10 @@ func (s settings) record(b *advisor.Builder) {
 		}
 	}
 	b.SetTable("inline_waivers", inlineWaivers(s.load))
-	b.SetTable("settings", advisor.Table{Rows: s.rows(), Unknown: unread})
+	b.SetTable("settings", advisor.Table{Unknown: unread})
+	for row := range s.rows() {
+		b.AddRow("settings", row)
+	}
 	b.SetTable("malformed", advisor.Table{Rows: s.malformed(), Unknown: unread})
 }
 
@@ -172,64 +176,69 @@ func origin(a sysctlAssignment) advisor.Origin {
 	return advisor.Origin{Path: a.File, Line: a.Line, Column: a.Column, Start: a.Start, End: a.End}
 }
 
-// rows makes a row of each line that assigns a key.
-func (s settings) rows() []advisor.Row {
-	type group struct {
-		file, key string
-		list      int
-	}
-	last := map[group]int{}
-	for i, a := range s.load.All {
-		if !a.Exclude {
-			last[group{a.File, a.Key, s.list(i)}] = i
+// rows makes a row of each line that assigns a key. The rows share one map.
+func (s settings) rows() iter.Seq[advisor.Row] {
+	return func(yield func(advisor.Row) bool) {
+		type group struct {
+			file, key string
+			list      int
 		}
-	}
-	ids := s.ids
-	if ids == nil {
-		ids = map[string]int{}
-	}
-	winners := map[string]int{}
-	var rows []advisor.Row
-	for i, a := range s.load.All {
-		if a.Exclude || s.readings && s.isReadOnly(a.Key) {
-			continue
-		}
-		id := fmt.Sprintf("%s %s", a.File, a.Key)
-		if ids[id]++; ids[id] > 1 {
-			id += fmt.Sprintf(" #%d", ids[id])
-		}
-		if _, ok := winners[a.Key]; !ok {
-			winners[a.Key] = -1
-			if w, ok := s.load.winner(a.Key); ok {
-				winners[a.Key] = w.From
+		last := map[group]int{}
+		for i, a := range s.load.All {
+			if !a.Exclude {
+				last[group{a.File, a.Key, s.list(i)}] = i
 			}
 		}
-		later := last[group{a.File, a.Key, s.list(i)}]
-		effective := winners[a.Key] == i
-		if s.lists != nil {
-			effective = later == i && a.Refused == ""
+		ids := s.ids
+		if ids == nil {
+			ids = map[string]int{}
 		}
-		o := origin(a)
-		known := func(v advisor.Value) advisor.Fact { return advisor.Known(v, o) }
-		cells := map[string]advisor.Fact{
-			"id": known(advisor.Text(id)), "key": known(advisor.Text(a.Key)), "value": s.value(i),
-			"path": known(advisor.Text(a.File)), "line": known(advisor.Int(int64(a.Line))),
-			"ignores_errors": known(advisor.Bool(a.Ignore)), "glob": known(advisor.Bool(a.Glob)),
-			"effective": known(advisor.Bool(effective)),
+		cells := map[string]advisor.Fact{}
+		for i, a := range s.load.All {
+			if a.Exclude || s.readings && s.isReadOnly(a.Key) {
+				continue
+			}
+			id := a.File + " " + a.Key
+			if ids[id]++; ids[id] > 1 {
+				id += fmt.Sprintf(" #%d", ids[id])
+			}
+			clear(cells)
+			s.fill(cells, i, last[group{a.File, a.Key, s.list(i)}])
+			cells["id"] = advisor.Known(advisor.Text(id), origin(a))
+			if !yield(advisor.Row{Origin: origin(a), Cells: cells}) {
+				return
+			}
 		}
-		if !a.Glob {
-			cells["exists"] = s.exists(a.Key)
-		}
-		if later != i {
-			cells["last_value"] = s.value(later)
-			cells["last_line"] = known(advisor.Int(int64(s.load.All[later].Line)))
-		}
-		if s.more != nil {
-			s.more(i, a, cells)
-		}
-		rows = append(rows, advisor.Row{Origin: o, Cells: cells})
 	}
-	return rows
+}
+
+// fill writes the row of load.All[i]; later is the last line of its list that assigns the same key.
+func (s settings) fill(cells map[string]advisor.Fact, i, later int) {
+	a := s.load.All[i]
+	o := origin(a)
+	known := func(column string, v advisor.Value) { cells[column] = advisor.Known(v, o) }
+	w, ok := s.load.winner(a.Key)
+	effective := ok && w.From == i
+	if s.lists != nil {
+		effective = later == i && a.Refused == ""
+	}
+	known("key", advisor.Text(a.Key))
+	cells["value"] = s.value(i)
+	known("path", advisor.Text(a.File))
+	known("line", advisor.Int(int64(a.Line)))
+	known("ignores_errors", advisor.Bool(a.Ignore))
+	known("glob", advisor.Bool(a.Glob))
+	known("effective", advisor.Bool(effective))
+	if !a.Glob {
+		cells["exists"] = s.exists(a.Key)
+	}
+	if later != i {
+		cells["last_value"] = s.value(later)
+		known("last_line", advisor.Int(int64(s.load.All[later].Line)))
+	}
+	if s.more != nil {
+		s.more(i, a, cells)
+	}
 }
 
 func (s settings) isReadOnly(key string) bool {

@@ -634,7 +634,7 @@ func TestReplayAndFallbackAgree(t *testing.T) {
 	}
 	c, s := pair(t, six)
 	hold(t, c, s)
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(250 * time.Millisecond) // a FIN is acknowledged within TCP_DELACK_MAX, 200 ms, and until then its sender is in FIN_WAIT1
 	tape := &scriptTree{answers: map[string]answer{}}
 	var live, replay, proc advisor.Builder
 	collectSockets(t.Context(), tapeRecorder{script: tape}, socketOptions{}, &live)

@@ -466,11 +466,11 @@ func (l *sysctlLoad) winner(key string) (sysctlWrite, bool) {
 	if i, ok := l.last[key]; ok {
 		at = i
 	}
-	target := conf.SysctlTarget(key)
 	for _, i := range slices.Backward(l.open) {
 		if i < at {
 			break
 		}
+		target := conf.SysctlTarget(key)
 		if from := l.Writes[i].From; l.matches(from, target) && !l.named[respell(l.All[from].Target, target)] {
 			at = i
 			break
