@@ -181,6 +181,10 @@ func (d *Diagnosis) notice(source, why string) {
 	d.waiverNotices = append(d.waiverNotices, Gap{Source: source, Why: why, Notice: true})
 }
 
+// WaiverNotices are the waivers that ran out while they kept something quiet, and those that matched nothing, with where each
+// stands. They are among the Notices too.
+func (d *Diagnosis) WaiverNotices() []Gap { return slices.Clone(d.waiverNotices) }
+
 // hostMatches keeps the waivers for other hosts from being called useless here.
 func (d *Diagnosis) hostMatches(w Waiver, host Host) bool {
 	return w.Host == "" || MatchID(w.Host, host.Name)

@@ -23,6 +23,7 @@ type input struct {
 	root, capture, kernel, as string
 	rules                     []string
 	config                    string
+	inlineConfig              []byte // the configuration itself; nil: it is in a file
 	only, skip                []string
 	allowGaps                 bool
 	observe                   observation
@@ -64,7 +65,7 @@ func (in *input) verify(operands []string) error {
 
 // ruleSet loads the rules that the flags ask for, set up as the user's configuration says.
 func (in *input) ruleSet() (*advisor.RuleSet, *advisor.Config, error) {
-	config, err := readConfig(in.config)
+	config, err := in.configuration()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,61 +120,74 @@ judged; 3 an input that was asked for could not be read, what could be judged is
 			return a.check(cmd.Context(), &flags, operands)
 		},
 	}
-	f := cmd.Flags()
-	f.SortFlags = false
-	flags.register(f)
+	cmd.Flags().SortFlags = false
+	flags.register(cmd.Flags())
+	return cmd
+}
+
+func (flags *checkFlags) register(f *pflag.FlagSet) {
+	flags.input.register(f)
 	flags.observe.register(f)
 	f.StringVar(&flags.failOn, "fail-on", "warning", "exit 1 at findings of this severity or worse: error, warning, info or never")
 	flags.gate.register(f)
 	f.StringVar(&flags.minSeverity, "min-severity", "info", "show findings of this severity or worse; the gate is not changed")
 	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print findings and the verdict only")
 	flags.outputs.register(f)
-	return cmd
 }
 
 func (a *app) check(ctx context.Context, flags *checkFlags, operands []string) error {
-	if err := flags.verify(operands); err != nil {
-		return err
-	}
-	set, config, err := flags.ruleSet()
+	d, show, err := a.judge(ctx, flags, operands)
 	if err != nil {
 		return err
-	}
-	baseline, err := flags.gate.read()
-	if err != nil {
-		return err
-	}
-	options := advisor.Options{
-		Only: flags.only, Skip: flags.skip, AllowGaps: flags.allowGaps, Lang: a.lang, Config: config, Now: time.Now(),
-	}
-	if flags.failOn != "never" {
-		if options.FailOn, err = advisor.ParseSeverity(flags.failOn); err != nil {
-			return fmt.Errorf("--fail-on: %w, or never", err)
-		}
-	}
-	show := report.Options{Rules: set, Quiet: flags.quiet, Tool: version, RulesVersion: rules.Version, Lang: a.lang}
-	if show.MinSeverity, err = advisor.ParseSeverity(flags.minSeverity); err != nil {
-		return fmt.Errorf("--min-severity: %w", err)
-	}
-	if err := flags.outputs.verify(); err != nil {
-		return err
-	}
-	d, options, err := a.diagnose(ctx, &flags.input, operands, set, options)
-	if err != nil {
-		return err
-	}
-	if len(d.ConfigFaults) > 0 {
-		return d.ConfigFaults
-	}
-	if baseline != nil {
-		baseline.Apply(d)
-		d.Finish(options)
 	}
 	if err := flags.gate.write(d); err != nil {
 		return incomplete(err)
 	}
 	a.code = exitCode(d.Summary.Verdict)
 	return flags.outputs.write(a, d, show)
+}
+
+// judge does all of check but to write: what was found, and how it is to be shown.
+func (a *app) judge(ctx context.Context, flags *checkFlags, operands []string) (*advisor.Diagnosis, report.Options, error) {
+	var show report.Options
+	if err := flags.verify(operands); err != nil {
+		return nil, show, err
+	}
+	set, config, err := flags.ruleSet()
+	if err != nil {
+		return nil, show, err
+	}
+	baseline, err := flags.gate.read()
+	if err != nil {
+		return nil, show, err
+	}
+	options := advisor.Options{
+		Only: flags.only, Skip: flags.skip, AllowGaps: flags.allowGaps, Lang: a.lang, Config: config, Now: time.Now(),
+	}
+	if flags.failOn != "never" {
+		if options.FailOn, err = advisor.ParseSeverity(flags.failOn); err != nil {
+			return nil, show, fmt.Errorf("--fail-on: %w, or never", err)
+		}
+	}
+	show = report.Options{Rules: set, Quiet: flags.quiet, Tool: version, RulesVersion: rules.Version, Lang: a.lang}
+	if show.MinSeverity, err = advisor.ParseSeverity(flags.minSeverity); err != nil {
+		return nil, show, fmt.Errorf("--min-severity: %w", err)
+	}
+	if err := flags.outputs.verify(); err != nil {
+		return nil, show, err
+	}
+	d, options, err := a.diagnose(ctx, &flags.input, operands, set, options)
+	if err != nil {
+		return nil, show, err
+	}
+	if len(d.ConfigFaults) > 0 {
+		return nil, show, d.ConfigFaults
+	}
+	if baseline != nil {
+		baseline.Apply(d)
+		d.Finish(options)
+	}
+	return d, show, nil
 }
 
 func exitCode(v advisor.Verdict) int {

@@ -16,6 +16,17 @@ import (
 // defaultConfig is read where --config does not name another; it need not exist.
 const defaultConfig = "/etc/tcpadvise/config.yaml"
 
+// configuration is what the user has configured.
+func (in *input) configuration() (*advisor.Config, error) {
+	switch {
+	case in.inlineConfig == nil:
+		return readConfig(in.config)
+	case in.config != "":
+		return nil, errors.New("config and configuration exclude each other")
+	}
+	return advisor.LoadConfig("configuration", in.inlineConfig)
+}
+
 // readConfig reads the user's configuration; an empty name stands for the default place.
 func readConfig(name string) (*advisor.Config, error) {
 	path := name

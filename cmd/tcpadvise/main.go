@@ -64,6 +64,9 @@ func (e *exitError) Unwrap() error { return e.err }
 func incomplete(err error) error { return &exitError{exitIncomplete, err} }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	if task, ok := moduleArguments(args); ok {
+		return runModule(ctx, task, stdout)
+	}
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
 	defer func() {
 		if p := recover(); p != nil {

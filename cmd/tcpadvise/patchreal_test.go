@@ -109,7 +109,7 @@ func layProgram(t *testing.T, root string) {
 
 func inNamespace(t *testing.T, script string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("unshare", append([]string{"-Urnm", "--propagation", "private", "sh", "-c", script, "sh"}, args...)...)
+	cmd := exec.Command("unshare", append([]string{"-Urnmupf", "--mount-proc", "--kill-child", "--propagation", "private", "sh", "-c", script, "sh"}, args...)...)
 	cmd.Env = []string{"LC_ALL=C.UTF-8", "GOCOVERDIR=" + t.TempDir()}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -21,10 +21,12 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.seed", seed); err != nil {
 		panic(err)
 	}
+	program := func() {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	testscript.Main(inSharedDir{m}, map[string]func(){
-		"tcpadvise": func() {
-			os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-		},
+		"tcpadvise":           program,
+		"AnsiballZ_tcpadvise": program, // what Ansible calls a module on the host
 	})
 }
 
