@@ -2,7 +2,7 @@
 export GOTOOLCHAIN := local
 GO ?= go
 
-.PHONY: test lint bench fuzz generate build test-deps
+.PHONY: test lint bench fuzz generate build package release test-deps
 
 # test passes all tests on a fresh machine, package after package, since several measure the kernel's timing; on Debian and Ubuntu it installs what they need.
 test: test-deps
@@ -17,6 +17,14 @@ lint:
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o tcpadvise ./cmd/tcpadvise
+
+# package builds deb and rpm for amd64 and arm64 in dist/, without network; the same commit gives the same bytes.
+package:
+	sh tools/package/build.sh
+
+# release makes what a release publishes, and publishes nothing. It compiles goreleaser first, which takes minutes.
+release:
+	$(GO) tool -modfile=tools/release/go.mod goreleaser release --snapshot --clean
 
 generate:
 	$(GO) generate ./...

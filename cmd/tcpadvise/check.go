@@ -128,9 +128,9 @@ judged; 3 an input that was asked for could not be read, what could be judged is
 func (flags *checkFlags) register(f *pflag.FlagSet) {
 	flags.input.register(f)
 	flags.observe.register(f)
-	f.StringVar(&flags.failOn, "fail-on", "warning", "exit 1 at findings of this severity or worse: error, warning, info or never")
+	f.StringVar(&flags.failOn, "fail-on", "warning", "exit 1 at findings of this `SEVERITY` or worse: error, warning, info or never")
 	flags.gate.register(f)
-	f.StringVar(&flags.minSeverity, "min-severity", "info", "show findings of this severity or worse; the gate is not changed")
+	f.StringVar(&flags.minSeverity, "min-severity", "info", "show findings of this `SEVERITY` or worse; the gate is not changed")
 	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print findings and the verdict only")
 	flags.outputs.register(f)
 }

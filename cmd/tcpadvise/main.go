@@ -110,8 +110,8 @@ program's: it has not called close), and writes nothing to the host.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVar(&a.color, "color", "auto", "colour in text: auto (on a terminal), always or never")
-	root.PersistentFlags().StringVar(&a.lang, "lang", "", "language of rule texts, en or zh (default: the locale)")
+	root.PersistentFlags().StringVar(&a.color, "color", "auto", "colour the text `WHEN`: auto (on a terminal), always or never")
+	root.PersistentFlags().StringVar(&a.lang, "lang", "", "`LANGUAGE` of the text, en or zh (default: the locale)")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if a.color != "auto" && a.color != "always" && a.color != "never" {
 			return fmt.Errorf("--color takes auto, always or never, not %q", a.color)
