@@ -71,7 +71,7 @@ func (r *run) propose(c *candidate, f *frame) {
 		if !ok {
 			continue // holds already
 		}
-		if from.Equal(to) { // only its spelling is wrong: show that
+		if from.Equal(to) && !from.IsZero() { // only its spelling is wrong: show that
 			from = Text(written)
 		}
 		c.wants = append(c.wants, got)

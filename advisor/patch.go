@@ -24,6 +24,8 @@ type Patch struct {
 	NewFiles []FileEdit       // files to create, by path
 	Settings []PatchedSetting // by key; the judged ones only
 	Commands []PatchedCommand // for the running kernel, to run after; by key
+	Replaces []PatchedReplace // in the style of Ansible: what edits files other than sysctl files
+	Services []PatchedService // what programs must be told afterwards
 	Withheld []WithheldChange // by setting
 	Warnings []string         // who will overwrite an edit, and the like
 	Remarks  []string         // what no command can do, and what follows for services
@@ -76,6 +78,20 @@ type PatchedCommand struct {
 	UndoWhy    string
 }
 
+// PatchedReplace puts some lines of a file in the place of others. The old ones stand there as often as they are to be replaced.
+type PatchedReplace struct {
+	Path     string
+	Old, New string // whole lines; New may begin with Old
+	Hunks    []Hunk
+}
+
+// PatchedService is how a program takes up what its files say, and what becomes of its connections.
+type PatchedService struct {
+	Name        string
+	Commands    []string
+	Connections string
+}
+
 // WithheldChange is a change that is not made.
 type WithheldChange struct {
 	Setting string
@@ -98,12 +114,27 @@ func (p *Patch) Add(q *Patch) {
 			p.Commands = append(p.Commands, c)
 		}
 	}
+	p.Replaces = append(p.Replaces, q.Replaces...)
+	for _, s := range q.Services {
+		p.AddService(s)
+	}
 	p.Withheld = append(p.Withheld, q.Withheld...)
 	p.Warnings = append(p.Warnings, q.Warnings...)
 	for _, remark := range q.Remarks {
 		if !slices.Contains(p.Remarks, remark) {
 			p.Remarks = append(p.Remarks, remark)
 		}
+	}
+}
+
+func (s PatchedService) same(o PatchedService) bool {
+	return s.Name == o.Name && s.Connections == o.Connections && slices.Equal(s.Commands, o.Commands)
+}
+
+// AddService takes in what a program must be told, once.
+func (p *Patch) AddService(s PatchedService) {
+	if !slices.ContainsFunc(p.Services, s.same) {
+		p.Services = append(p.Services, s)
 	}
 }
 

@@ -60,6 +60,7 @@ type Files struct {
 	stdin    io.Reader
 	options  FileOptions
 	tree     *dirTree
+	readings *readings // what the files held
 	gaps     []advisor.Gap
 	passed   int                        // files inside directories that are of no known type
 	within   string                     // the directory operand that is being judged; empty: none
@@ -80,7 +81,7 @@ const fileLimit = 64 << 20
 
 // OpenFiles names the files and directories to judge; "-" is standard input.
 func OpenFiles(operands []string, stdin io.Reader, o FileOptions) *Files {
-	return &Files{operands: operands, stdin: stdin, options: o, tree: &dirTree{root: "/"}}
+	return &Files{operands: operands, stdin: stdin, options: o, tree: &dirTree{root: "/"}, readings: newReadings()}
 }
 
 // Host is the identity that stands in for a host.
@@ -169,6 +170,7 @@ func (f *Files) file(name string, named bool, yield func(*advisor.Facts) bool) b
 	case err != nil:
 		f.gap(name, "cannot be read: %v", err)
 	default:
+		f.readings.note(name, data)
 		return f.judge(name, data, named, yield)
 	}
 	return true

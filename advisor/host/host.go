@@ -34,14 +34,15 @@ type Options struct {
 
 // Host is a machine, a directory that holds one's files, or a capture.
 type Host struct {
-	tree    tree
-	options Options
-	record  *recorder // nil where nothing is recorded
-	direct  tree      // the live machine, unrecorded; nil for another host
-	parts   []*part
-	chosen  bool          // the namespaces were asked for
-	unread  []advisor.Gap // namespaces that were asked for and cannot be entered
-	files   []*os.File    // of the namespaces in parts, as they were found
+	tree     tree
+	options  Options
+	record   *recorder // nil where nothing is recorded
+	direct   tree      // the live machine, unrecorded; nil for another host
+	readings *readings // what its files held; nil: a capture's never change
+	parts    []*part
+	chosen   bool          // the namespaces were asked for
+	unread   []advisor.Gap // namespaces that were asked for and cannot be entered
+	files    []*os.File    // of the namespaces in parts, as they were found
 }
 
 // part is one network namespace of the host.
@@ -93,7 +94,8 @@ func Open(o Options) (*Host, error) {
 	if _, err := t.resolve("/proc/sys"); root == "/" && errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("/proc is not mounted, and a live check reads it: mount it, or judge files with --root DIR or FILE operands")
 	}
-	h.tree = masked{t}
+	h.readings = newReadings()
+	h.tree = masked{t, h.readings}
 	if root == "/" {
 		h.direct = h.tree
 	}
@@ -155,7 +157,7 @@ func (p *part) collectors() []collector {
 	onTree := func(collect func(context.Context, tree, *advisor.Builder) []advisor.Gap) collector {
 		return func(ctx context.Context, b *advisor.Builder) []advisor.Gap { return collect(ctx, p.tree, b) }
 	}
-	return []collector{
+	return append([]collector{
 		onTree(collectIdentity),
 		p.collectParameters,
 		p.collectSettings,
@@ -165,6 +167,12 @@ func (p *part) collectors() []collector {
 		p.collectSockets,
 		p.collectHidden,
 		p.findServices,
+	}, p.fileCollectors()...)
+}
+
+// fileCollectors read what services have in their files: a patch of these runs them again over the files that it changes.
+func (p *part) fileCollectors() []collector {
+	return []collector{
 		p.collectNginx,
 	}
 }

@@ -733,7 +733,18 @@ func looksLikeNginx(name string, data []byte, _ *Files, named bool) bool {
 
 // nginxFacts is what a file says when it is judged alone. Its includes are not followed.
 func nginxFacts(name string, data []byte, f *Files) ([]*advisor.Facts, error) {
-	c := &nginxConf{main: name, version: nginxVersion{why: "a file does not tell nginx's version"}}
+	c, broken := nginxAlone(name, data, false)
+	var b advisor.Builder
+	setKernel(&b, Options{Kernel: f.options.Kernel, Catalogue: f.options.Catalogue})
+	var r nginxRecord
+	r.add(c, nginxInstance{})
+	r.record(&b, "")
+	return []*advisor.Facts{b.Facts()}, broken
+}
+
+// nginxAlone is the configuration that one file holds; broken says why it does not.
+func nginxAlone(name string, data []byte, whole bool) (c *nginxConf, broken error) {
+	c = &nginxConf{main: name, version: nginxVersion{why: "a file does not tell nginx's version"}, whole: whole}
 	c.prepare()
 	file := &nginxFile{path: name}
 	c.parse(file, data)
@@ -744,20 +755,13 @@ func nginxFacts(name string, data []byte, f *Files) ([]*advisor.Facts, error) {
 	} else {
 		file.markers, file.shown = markers, data
 	}
-	var broken error
 	if file.unread != "" {
-		broken = &brokenFile{line: file.line, column: file.column, why: file.unread, template: len(file.markers) > 0 || isTemplate(name)}
-	} else {
-		c.fragment = !isWholeNginx(file.syntax)
-		c.block(c.root, file)
-		c.resolve()
+		return c, &brokenFile{line: file.line, column: file.column, why: file.unread, template: len(file.markers) > 0 || isTemplate(name)}
 	}
-	var b advisor.Builder
-	setKernel(&b, Options{Kernel: f.options.Kernel, Catalogue: f.options.Catalogue})
-	var r nginxRecord
-	r.add(c, nginxInstance{})
-	r.record(&b, "")
-	return []*advisor.Facts{b.Facts()}, broken
+	c.fragment = !isWholeNginx(file.syntax)
+	c.block(c.root, file)
+	c.resolve()
+	return c, nil
 }
 
 // nginxMarkers is conf.Markers, which walks over each byte, for files in which almost never is one.

@@ -40,6 +40,7 @@ type nginxConf struct {
 	listens   map[string]*nginxListen
 	listened  []*nginxListen // in order
 	logs      map[string]bool
+	whole     bool // keep each line that a setting stands in, and each block that proxies, not the first alone: to edit them
 }
 
 // nginxVersion is nginx's version, or why it is not known.
@@ -236,7 +237,8 @@ type nginxProxied struct {
 // nginxGroup is the locations, or ifs, that proxy to one target in one way.
 type nginxGroup struct {
 	nginxProxied
-	scope *nginxScope // the first of them
+	scope *nginxScope   // the first of them
+	more  []*nginxScope // the others, where the whole is kept
 	count int
 	why   string // why the target is not known; empty: it is
 }
@@ -250,7 +252,8 @@ type nginxWritten struct {
 // nginxSetting is a setting as it is written, in one file perhaps many times over.
 type nginxSetting struct {
 	nginxWritten
-	ref   nginxRef // the first
+	ref   nginxRef   // the first
+	more  []nginxRef // the others, where the whole is kept
 	scope *nginxScope
 	count int
 }
@@ -568,6 +571,9 @@ func (c *nginxConf) setting(s *nginxScope, ref nginxRef) {
 	key := nginxWritten{ref.file.path, ref.file.syntax.Name(ref.at), value, s.context(), s.upgrade.set()}
 	if n := c.settings[key]; n != nil {
 		n.count++
+		if c.whole {
+			n.more = append(n.more, ref)
+		}
 		return
 	}
 	n := &nginxSetting{nginxWritten: key, ref: ref, scope: s, count: 1}
@@ -694,6 +700,9 @@ func (c *nginxConf) pass(s *nginxScope) {
 	}
 	if g := c.proxied[key]; g != nil {
 		g.count++
+		if c.whole {
+			g.more = append(g.more, s)
+		}
 		return
 	}
 	g := &nginxGroup{nginxProxied: key, scope: s, count: 1, why: why}

@@ -248,7 +248,7 @@ func TestEditsRefuseAFileThatChanges(t *testing.T) {
 	facts, id, _ := h.Facts(context.Background())
 	judge := func(f *advisor.Facts) *advisor.Diagnosis { return set.Evaluate(f, advisor.Options{Host: id}) }
 	changes, _ := judge(facts).Changes(advisor.SafetySafe)
-	h.tree = masked{&changingTree{tree: dirTreeAt(t, h.options.Root), name: "/etc/sysctl.d/10.conf"}}
+	h.tree = masked{tree: &changingTree{tree: dirTreeAt(t, h.options.Root), name: "/etc/sysctl.d/10.conf"}}
 	p := h.Edits(context.Background(), facts, judge(facts), changes, PatchOptions{Style: advisor.PatchInPlace, Judge: judge})
 	if len(p.Files) > 0 || len(p.Withheld) != 1 || !strings.Contains(p.Withheld[0].Why, "/etc/sysctl.d/10.conf has changed since it was read") {
 		t.Errorf("%+v", p)

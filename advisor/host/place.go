@@ -1,15 +1,10 @@
 package host
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
 	"github.com/tcpadvise/tcpadvise/advisor/internal/conf"
@@ -21,83 +16,45 @@ const (
 	dropInDir = "/etc/sysctl.d"
 )
 
-// contextLines are shown around an edit by a unified diff: what they hold is shown, too.
-const contextLines = 3
-
-// editing is one file that is being changed.
-type editing struct {
-	path    string
-	old     []byte
-	created bool
-	syntax  *conf.SysctlFile
-	edits   []conf.Edit
-	tasks   []ansibleTask // in the style of Ansible these take the place of the edits
-	added   []string      // lines to add at the end
-	hunks   []advisor.Hunk
-	touched map[int]bool // lines edited already, from 0: a loader may read one file under two names
-	changes map[*placing]bool
-}
-
-// open prepares a file for editing, once; why says that it must be left alone.
-func (p *plan) open(file string) (e *editing, why string) {
+// openSysctl prepares a sysctl file for editing.
+func (p *plan) openSysctl(file string) (e *editing, why string) {
 	if e := p.files[file]; e != nil {
 		return e, ""
 	}
-	if why := p.leaveAlone(file); why != "" {
+	if e, why = p.open(file, file, ownedSysctl); why != "" {
 		return nil, why
 	}
-	old, err := p.site.raw(file)
-	switch {
-	case err != nil:
-		return nil, fmt.Sprintf("%s cannot be read: %v", file, err)
-	case bytes.IndexByte(old, 0) >= 0:
-		return nil, file + " holds a zero byte: it is no text"
-	case p.style == advisor.PatchAnsible && !utf8.Valid(old):
-		return nil, file + " is not UTF-8, which Ansible's module cannot read"
-	case !p.before.hasRead(file, maskSecrets(p.site.absolute(file), old)), !p.reload.hasRead(file, maskSecrets(p.site.absolute(file), old)):
-		return nil, file + " has changed since it was read: run again"
+	for _, load := range []*sysctlLoad{p.before, p.reload} {
+		src := load.read[file]
+		switch {
+		case src == nil || src.Syntax == nil: // the loader did not read it
+		case !holds(src.Syntax, e.shown):
+			delete(p.files, file)
+			return nil, file + " has changed since it was read: run again"
+		case len(e.old) > 0 && &e.old[0] == &e.shown[0]: // it has no secrets
+			e.syntax = src.Syntax
+		}
 	}
-	e = &editing{path: file, old: old, syntax: conf.ParseSysctl(old), touched: map[int]bool{}, changes: map[*placing]bool{}}
-	p.files[file] = e
 	return e, ""
 }
 
-// create prepares a new file.
-func (p *plan) create(file string) *editing {
-	e := p.files[file]
-	if e == nil {
-		e = &editing{path: file, created: true, syntax: conf.ParseSysctl(nil), touched: map[int]bool{}, changes: map[*placing]bool{}}
-		p.files[file] = e
+// ownedSysctl says why a sysctl file is not the administrator's.
+func ownedSysctl(file string) string {
+	if strings.HasPrefix(file, etc) {
+		return ""
 	}
-	return e
+	return file + " is not the administrator's: only files below /etc are edited"
 }
 
-// leaveAlone says why a file is not ours to edit; "" where it is.
-func (p *plan) leaveAlone(file string) string {
-	switch {
-	case strings.ContainsFunc(file, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\\' }):
-		return fmt.Sprintf("the name %q cannot stand in a diff", file)
-	case p.site.alone != "":
-		return p.site.refuse(file)
-	case !strings.HasPrefix(file, etc):
-		return file + " is not the administrator's: only files below /etc are edited"
-	}
-	return ""
-}
+func (e *editing) sysctl() *conf.SysctlFile { return parsed(e.original, conf.ParseSysctl) }
 
-// hasRead reports whether the loader read this content in a file; true also where it did not read the file at all.
-func (l *sysctlLoad) hasRead(file string, data []byte) bool {
-	for _, src := range l.Files {
-		if src.File != file || src.Syntax == nil {
-			continue
-		}
-		end := 0
-		if n := len(src.Syntax.Lines); n > 0 {
-			end = src.Syntax.Lines[n-1].Span.End
-		}
-		return len(data) >= end && len(data) <= end+1 && src.Syntax.Text(conf.Span{End: end}) == string(data[:end])
+// holds reports whether a file is parsed from this content.
+func holds(f *conf.SysctlFile, data []byte) bool {
+	end := 0
+	if n := len(f.Lines); n > 0 {
+		end = f.Lines[n-1].Span.End
 	}
-	return true
+	return len(data) >= end && len(data) <= end+1 && f.Text(conf.Span{End: end}) == string(data[:end])
 }
 
 // assignments are the lines that assign a key by name, in the order read; a line that is read twice counts once.
@@ -136,7 +93,7 @@ func (p *plan) setInPlace(s *placing, value string) (why string) {
 	if winner.Glob {
 		return fmt.Sprintf("the pattern in %s:%d sets it, together with others", winner.File, winner.Line)
 	}
-	e, why := p.open(winner.File)
+	e, why := p.openSysctl(winner.File)
 	if why != "" {
 		return why
 	}
@@ -147,7 +104,7 @@ func (p *plan) setInPlace(s *placing, value string) (why string) {
 		if !p.site.catalogue.SameValue(s.key, a.Value, winner.Value) {
 			continue
 		}
-		if e, why := p.open(a.File); why == "" {
+		if e, why := p.openSysctl(a.File); why == "" {
 			p.setLine(e, a, s, value) // a line that cannot be edited loses as it did before
 		}
 	}
@@ -159,15 +116,15 @@ func (p *plan) setLine(e *editing, a sysctlAssignment, s *placing, value string)
 	if e.touched[line] {
 		return ""
 	}
-	written := e.syntax.Text(e.syntax.Lines[line].Key)
+	written := e.sysctl().Text(e.sysctl().Lines[line].Key)
 	if p.style == advisor.PatchAnsible {
 		e.task(ansibleTask{name: written, value: value})
 	} else {
 		old := a.Value
-		if c, ok := e.syntax.Comment(line); ok {
-			old = strings.TrimRight(e.syntax.Text(conf.Span{Start: e.syntax.Lines[line].Value.Start, End: c.Start}), " \t")
+		if c, ok := e.sysctl().Comment(line); ok {
+			old = strings.TrimRight(e.sysctl().Text(conf.Span{Start: e.sysctl().Lines[line].Value.Start, End: c.Start}), " \t")
 		}
-		edits, err := e.syntax.Set(line, respaced(old, value))
+		edits, err := e.sysctl().Set(line, respaced(old, value))
 		if err != nil {
 			return fmt.Sprintf("%s: %v", e.path, err)
 		}
@@ -176,10 +133,12 @@ func (p *plan) setLine(e *editing, a sysctlAssignment, s *placing, value string)
 				edits[i].New = strings.TrimSuffix(n, "\n") + e.eol()
 			}
 		}
-		e.edits = append(e.edits, edits...)
+		for _, edit := range edits {
+			e.edit(edit)
+		}
 	}
 	e.touched[line] = true
-	p.noteHunk(e, a.Line, s, fmt.Sprintf("%s: %s -> %s", s.key, a.Value, value))
+	e.noteHunk(a.Line, s, fmt.Sprintf("%s: %s -> %s", s.key, a.Value, value))
 	p.noteSetting(s, e.path, written, value, a.Value)
 	return ""
 }
@@ -205,7 +164,7 @@ func (p *plan) remove(s *placing) (why string) {
 		if p.site.alone == "" && !strings.HasPrefix(a.File, etc) {
 			continue // overridden, or withheld, when the files are read again
 		}
-		e, why := p.open(a.File)
+		e, why := p.openSysctl(a.File)
 		if why != "" {
 			return why
 		}
@@ -213,11 +172,11 @@ func (p *plan) remove(s *placing) (why string) {
 		if e.touched[line] {
 			continue
 		}
-		written := e.syntax.Text(e.syntax.Lines[line].Key)
+		written := e.sysctl().Text(e.sysctl().Lines[line].Key)
 		if p.style == advisor.PatchAnsible {
 			e.task(ansibleTask{name: written, absent: true})
 		} else {
-			edits, err := e.syntax.Remove(line)
+			edits, err := e.sysctl().Remove(line)
 			if err != nil {
 				return fmt.Sprintf("%s: %v", e.path, err)
 			}
@@ -225,7 +184,7 @@ func (p *plan) remove(s *placing) (why string) {
 			e.removeWaiver(line - 1)
 		}
 		e.touched[line] = true
-		p.noteHunk(e, a.Line, s, fmt.Sprintf("%s: %s -> removed", s.key, a.Value))
+		e.noteHunk(a.Line, s, fmt.Sprintf("%s: %s -> removed", s.key, a.Value))
 		p.noteSetting(s, e.path, written, "", a.Value)
 	}
 	return ""
@@ -233,13 +192,13 @@ func (p *plan) remove(s *placing) (why string) {
 
 // removeWaiver takes out a waiver for a line that goes: it would fall upon the next one.
 func (e *editing) removeWaiver(line int) {
-	if line < 0 || e.touched[line] || e.syntax.Lines[line].Kind != conf.SysctlComment {
+	if line < 0 || e.touched[line] || e.sysctl().Lines[line].Kind != conf.SysctlComment {
 		return
 	}
-	if _, _, ok := parseWaiver(e.syntax.Text(e.syntax.Lines[line].Span)); !ok {
+	if _, _, ok := parseWaiver(e.sysctl().Text(e.sysctl().Lines[line].Span)); !ok {
 		return
 	}
-	if edits, err := e.syntax.Remove(line); err == nil {
+	if edits, err := e.sysctl().Remove(line); err == nil {
 		e.edits = append(e.edits, edits...)
 		e.touched[line] = true
 	}
@@ -258,7 +217,7 @@ func (p *plan) add(e *editing, s *placing, value string) {
 		}
 		e.added = append(e.added, s.key+" = "+value)
 	}
-	p.noteHunk(e, len(e.syntax.Lines), s, fmt.Sprintf("%s: %s -> %s", s.key, p.saysNow(s), value))
+	e.noteHunk(len(e.sysctl().Lines), s, fmt.Sprintf("%s: %s -> %s", s.key, p.saysNow(s), value))
 	p.noteSetting(s, e.path, s.key, value, p.saysNow(s))
 }
 
@@ -335,7 +294,7 @@ func (p *plan) dropIn(steps []*placing) (e *editing, why string) {
 	if p.style != advisor.PatchDropIn {
 		for _, name := range names {
 			if file := dropInDir + "/" + name; taken[name] == file && name >= latest {
-				if e, why := p.open(file); why == "" {
+				if e, why := p.openSysctl(file); why == "" {
 					return e, ""
 				}
 			}
@@ -355,120 +314,5 @@ func (p *plan) confFile() (e *editing, why string) {
 	if err != nil {
 		return p.create(sysctlConf), ""
 	}
-	return p.open(file)
-}
-
-// content is the file after the edits.
-func (e *editing) content(style advisor.PatchStyle) ([]byte, []conf.Edit, error) {
-	if style == advisor.PatchAnsible {
-		data := e.old
-		for _, t := range e.tasks {
-			data = t.apply(data)
-		}
-		return data, nil, nil
-	}
-	edits := slices.Clone(e.edits)
-	if len(e.added) > 0 {
-		edits = append(edits, conf.Edit{Span: conf.Span{Start: len(e.old), End: len(e.old)}, New: e.tail()})
-	}
-	slices.SortStableFunc(edits, func(a, b conf.Edit) int { return a.Span.Start - b.Span.Start })
-	data, err := conf.Apply(e.old, edits)
-	return data, edits, err
-}
-
-// tail is the added lines, ended as the file's own are; a file without a final line end stays one.
-func (e *editing) tail() string {
-	eol := e.eol()
-	text := strings.Join(e.added, eol)
-	if len(e.old) > 0 && e.old[len(e.old)-1] != '\n' {
-		return eol + text
-	}
-	return text + eol
-}
-
-// eol is how the file's lines end. The last one may have no end.
-func (e *editing) eol() string {
-	if bytes.Contains(e.old, []byte("\r\n")) && bytes.Count(e.old, []byte("\r\n")) == bytes.Count(e.old, []byte("\n")) {
-		return "\r\n"
-	}
-	return "\n"
-}
-
-// fileEdit is the file as a patch shows it.
-func (e *editing) fileEdit(style advisor.PatchStyle) (advisor.FileEdit, error) {
-	data, edits, err := e.content(style)
-	f := advisor.FileEdit{Path: e.path, Old: e.old, New: data, Hunks: e.hunks}
-	if !e.created {
-		sum := sha256.Sum256(e.old)
-		f.Hash = hex.EncodeToString(sum[:])
-	}
-	for _, edit := range edits {
-		f.Edits = append(f.Edits, advisor.TextEdit{Start: edit.Span.Start, End: edit.Span.End, New: edit.New})
-	}
-	slices.SortStableFunc(f.Hunks, func(a, b advisor.Hunk) int { return a.Line - b.Line })
-	return f, err
-}
-
-// shownSecret is the first line, from 1, that a diff of the file would show and that holds a secret; 0 where there is none.
-// The edits whose context it is are named by their lines.
-func (e *editing) shownSecret() (secret int, near []int) {
-	if e.created || len(e.hunks) == 0 {
-		return 0, nil
-	}
-	lines := e.editedLines()
-	for first := 0; first < len(lines); {
-		last := first
-		for last+1 < len(lines) && lines[last+1]-lines[last] <= 2*contextLines+1 {
-			last++
-		}
-		for n := max(lines[first]-contextLines, 1); n <= min(lines[last]+contextLines, len(e.syntax.Lines)); n++ {
-			if holdsSecret(e.syntax.Text(e.syntax.Lines[n-1].Span)) {
-				return n, lines[first : last+1]
-			}
-		}
-		first = last + 1
-	}
-	return 0, nil
-}
-
-// editedLines are the lines that a diff shows as changed, from 1; for added ones the last.
-func (e *editing) editedLines() []int {
-	var lines []int
-	for line := range e.touched {
-		lines = append(lines, line+1)
-	}
-	if len(e.added) > 0 {
-		lines = append(lines, max(len(e.syntax.Lines), 1))
-	}
-	slices.Sort(lines)
-	return lines
-}
-
-// holdsSecret reports whether a line is one that maskSecrets masks, or has masked, or would if it were shorter.
-func holdsSecret(line string) bool {
-	if !holdsSecretWord([]byte(line)) {
-		return false
-	}
-	const long = 4096 // as in maskLine
-	return len(line) > long || secretSetting.MatchString(line) || urlUserinfo.MatchString(line)
-}
-
-var managers = regexp.MustCompile(`(?i)^\s*[#;].*\b(ansible|puppet|chef|cloud-init)\b`)
-
-var managing = regexp.MustCompile(`(?i)\b(managed|generated|created|written|rendered|maintained|controlled|do not edit|don't edit|overwritten)\b`)
-
-// managedBy is the tool that the comments at the top of a file say to manage it; "" where they name none.
-func managedBy(data []byte) string {
-	const top = 40 // lines
-	names := map[string]string{"ansible": "Ansible", "puppet": "Puppet", "chef": "Chef", "cloud-init": "cloud-init"}
-	n := 0
-	for line := range bytes.Lines(data) {
-		if n++; n > top || len(line) > 1000 {
-			break
-		}
-		if m := managers.FindSubmatch(line); m != nil && managing.Match(line) {
-			return names[strings.ToLower(string(m[1]))]
-		}
-	}
-	return ""
+	return p.openSysctl(file)
 }

@@ -9,11 +9,18 @@ import (
 
 // masked is a tree whose contents hold no secrets: what a capture, a report or a patch must never show never gets further
 // than here. A secret is replaced by as many asterisks, so that positions stay true.
-type masked struct{ tree }
+type masked struct {
+	tree
+	readings *readings // nil: nobody will ask
+}
 
 func (m masked) read(path string, limit int64) ([]byte, error) {
 	data, err := m.tree.read(path, limit)
-	return maskSecrets(path, data), err
+	data = maskSecrets(path, data)
+	if err == nil {
+		m.readings.note(path, data)
+	}
+	return data, err
 }
 
 // secretWords mark the names of settings whose values are secrets.

@@ -49,7 +49,7 @@ func patchFormats() map[string]patchFormat {
 func noFile(p *advisor.Patch) bool { return len(p.Files)+len(p.NewFiles) == 0 }
 
 func noFileSetting(p *advisor.Patch) bool {
-	return !slices.ContainsFunc(p.Settings, func(s advisor.PatchedSetting) bool { return s.Path != "" })
+	return len(p.Replaces)+len(p.NewFiles) == 0 && !slices.ContainsFunc(p.Settings, func(s advisor.PatchedSetting) bool { return s.Path != "" })
 }
 
 // PatchFormats lists the names that WritePatch takes, sorted.
@@ -89,6 +89,8 @@ type patchDoc struct {
 	o   PatchOptions
 	buf bytes.Buffer
 	raw bool // lines without '#': for a person, not for a program
+
+	told map[string]bool // reasons that were given
 }
 
 // say writes a paragraph as comment lines, the further ones indented by two more.
@@ -112,8 +114,8 @@ func (d *patchDoc) say(indent int, text string) {
 	d.buf.WriteString(strings.TrimRight(line, " ") + "\n")
 }
 
-func (d *patchDoc) sayf(indent int, format string, args ...any) {
-	d.say(indent, fmt.Sprintf(format, args...))
+func (d *patchDoc) sayf(format string, args ...any) {
+	d.say(0, fmt.Sprintf(format, args...))
 }
 
 // command writes a line to copy: it is never broken.
@@ -133,7 +135,7 @@ func (d *patchDoc) title(what string) {
 	if d.o.Reverse {
 		what = "the reverse of " + what
 	}
-	d.sayf(0, "%s: %s", name, what)
+	d.sayf("%s: %s", name, what)
 }
 
 // nothing is what is said where there is nothing to write.
@@ -177,6 +179,18 @@ func (d *patchDoc) commandsAfter(heading string) {
 	}
 }
 
+// servicesAfter says what programs must be told once their files are changed, or changed back, and what becomes of their
+// connections.
+func (d *patchDoc) servicesAfter() {
+	for _, s := range d.Services {
+		d.sayf("then, for %s to take it up:", s.Name)
+		for _, c := range s.Commands {
+			d.command(c)
+		}
+		d.say(0, s.Connections)
+	}
+}
+
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_.,:/@%+=-]+$`)
 
 func sysctlCommand(key, value string) string {
@@ -200,21 +214,29 @@ func (d *patchDoc) rest() {
 		d.say(0, "note: "+r)
 	}
 	for _, w := range d.Withheld {
-		d.sayf(0, "withheld: %s (%s): %s", settingName(w.Setting), strings.Join(w.Rules, ", "), w.Why)
+		d.sayf("withheld: %s (%s): %s", settingName(w.Setting), strings.Join(w.Rules, ", "), w.Why)
 	}
 	for _, c := range d.o.Left {
-		d.sayf(0, "left out: %s (%s): needs --include %s", settingName(c.Setting), strings.Join(c.Rules, ", "), c.Safety)
+		d.sayf("left out: %s (%s): needs --include %s", settingName(c.Setting), strings.Join(c.Rules, ", "), c.Safety)
 	}
 	d.steps()
 }
 
-func settingName(setting string) string { return strings.TrimPrefix(setting, "sysctl:") }
+var placedSetting = regexp.MustCompile(`^[a-z-]+:(.+?:\d+):([^:]+)$`)
+
+// settingName is what a person calls a setting: "net.ipv4.tcp_sack", "keepalive_timeout in /etc/nginx/nginx.conf:7".
+func settingName(setting string) string {
+	if m := placedSetting.FindStringSubmatch(setting); m != nil {
+		return m[2] + " in " + m[1]
+	}
+	return strings.TrimPrefix(setting, "sysctl:")
+}
 
 // steps are what the owner of a program must do: one list for each rule, however many sockets it found.
 func (d *patchDoc) steps() {
 	told := map[string]bool{}
 	for _, f := range d.o.Steps {
-		d.sayf(0, "no patch exists for %s, only the program's code helps: %s", f.Rule, f.Message)
+		d.sayf("no patch exists for %s, only the program's code helps: %s", f.Rule, f.Message)
 		if told[f.Rule] {
 			continue
 		}
@@ -231,9 +253,10 @@ func writeDiff(d *patchDoc) error {
 		d.say(0, "apply: patch -p1 < THIS, or git apply THIS, in the directory from which the files were named")
 	} else {
 		root := cmp.Or(d.o.Root, "/")
-		d.sayf(0, "apply: patch -p1 -d %s < THIS, or in %s git apply THIS", root, root)
+		d.sayf("apply: patch -p1 -d %s < THIS, or in %s git apply THIS", root, root)
 	}
 	d.commandsAfter("then run, for the kernel that runs:")
+	d.servicesAfter()
 	for _, f := range slices.Concat(d.Files, d.NewFiles) {
 		d.hunks(f)
 	}
@@ -258,16 +281,28 @@ func (d *patchDoc) hunks(f advisor.FileEdit) {
 			place = fmt.Sprintf("%s:%d", f.Path, h.Line)
 		}
 		if d.o.Reverse {
-			d.sayf(0, "%s takes back %s", f.Path, h.What)
+			d.sayf("%s takes back %s", f.Path, h.What)
 			continue
 		}
-		d.sayf(0, "%s %s (%s)", place, h.What, h.Safety)
-		for i, rule := range h.Rules {
-			d.sayf(2, "%s: %s", rule, h.Reasons[i])
-		}
+		d.hunk(place+" "+h.What, h)
 	}
 	if f.Hash != "" && !d.o.Reverse {
-		d.sayf(0, "%s was read with sha256 %s", f.Path, f.Hash)
+		d.sayf("%s was read with sha256 %s", f.Path, f.Hash)
+	}
+}
+
+// hunk says what an edit does, and why.
+func (d *patchDoc) hunk(what string, h advisor.Hunk) {
+	d.sayf("%s (%s)", what, h.Safety)
+	for i, rule := range h.Rules {
+		reason := rule + ": " + h.Reasons[i]
+		if d.told[reason] {
+			reason = rule + ", as above"
+		} else if d.told == nil {
+			d.told = map[string]bool{}
+		}
+		d.told[rule+": "+h.Reasons[i]] = true
+		d.say(2, reason)
 	}
 }
 
@@ -395,7 +430,7 @@ func linesOn(text string, at int) int {
 func writeDropIn(d *patchDoc) error {
 	f := d.NewFiles[0]
 	d.title(fmt.Sprintf("changes of safety %q and above, as one file", d.o.Include))
-	d.sayf(0, "put it into %s, which is read after all other lines of these keys; then run:", f.Path)
+	d.sayf("put it into %s, which is read after all other lines of these keys; then run:", f.Path)
 	d.command("sysctl -p " + f.Path)
 	d.rest()
 	d.buf.WriteString("\n")
@@ -412,14 +447,14 @@ func writeCommands(d *patchDoc) error {
 				continue
 			}
 			if d.o.Reverse {
-				d.sayf(0, "takes back what %s asked for", strings.Join(s.Rules, ", "))
+				d.sayf("takes back what %s asked for", strings.Join(s.Rules, ", "))
 				continue
 			}
 			for i, rule := range s.Rules {
-				d.sayf(0, "%s: %s", rule, s.Reasons[i])
+				d.sayf("%s: %s", rule, s.Reasons[i])
 			}
 			if s.Lost != "" {
-				d.sayf(0, "at the next boot this is lost: %s", s.Lost)
+				d.sayf("at the next boot this is lost: %s", s.Lost)
 			}
 		}
 		switch {
@@ -428,7 +463,7 @@ func writeCommands(d *patchDoc) error {
 		case c.Undo != "":
 			d.buf.WriteString(sysctlCommand(c.Key, c.Undo) + "\n")
 		default:
-			d.sayf(0, "refused: %s is not undone: %s", c.Key, c.UndoWhy)
+			d.sayf("refused: %s is not undone: %s", c.Key, c.UndoWhy)
 		}
 	}
 	if !d.o.Reverse && len(d.Warnings)+len(d.Remarks)+len(d.Withheld)+len(d.o.Left)+len(d.o.Steps) > 0 {

@@ -34,6 +34,7 @@ reads and that wins. Each change was made in memory, read again and judged again
 another one comes, is withheld with the reason. Nothing is written to the host.
 
 Formats: diff, for patch -p1 -d / and git apply; drop-in, one file of sysctl.d; ansible, tasks; commands, sysctl -w for this boot only.
+Settings of services, such as nginx's, are changed by diff and ansible; the commands that make the service take them up stand above.
 
 With --verify, FILEs that were applied are read back: each value that they set is compared with the running kernel.
 

@@ -152,7 +152,45 @@ func drawImage(t *rapid.T) image {
 	if rapid.Bool().Draw(t, "Debian's link") {
 		im["/etc/sysctl.d/99-sysctl.conf"] = "->../sysctl.conf"
 	}
+	if rapid.Bool().Draw(t, "has nginx") {
+		drawNginx(t, im)
+	}
 	return im
+}
+
+// drawNginx draws servers that proxy in good ways and bad, some of them in files of their own.
+func drawNginx(t *rapid.T, im image) {
+	eol := rapid.SampledFrom([]string{"\n", "\n", "\r\n"}).Draw(t, "nginx's line end")
+	some := func(indent, level string, lines ...string) string {
+		var b strings.Builder
+		for _, line := range rapid.SliceOfN(rapid.SampledFrom(lines), 0, 4).Draw(t, level) {
+			b.WriteString(indent + line + eol)
+		}
+		return b.String()
+	}
+	anywhere := []string{
+		"proxy_set_header Host $host;", "proxy_set_header Connection close; # why", "proxy_set_header Connection \"\";", "proxy_http_version 1.1;", "proxy_http_version 1.0;",
+		"proxy_connect_timeout 600;", "proxy_read_timeout 1d; # long", "proxy_ignore_client_abort on;", "keepalive_timeout 0;", "keepalive_requests 1; sendfile on;", "# a comment", "",
+		"proxy_set_header Authorization \"Basic abc\";", "include /etc/nginx/more;", "include /usr/share/nginx/more;",
+	}
+	server := func() string {
+		b := "server {" + eol + some("    ", "server", anywhere...)
+		for n := range rapid.IntRange(0, 3).Draw(t, "locations") {
+			pass := rapid.SampledFrom([]string{"proxy_pass http://app;", "proxy_pass http://other; # there", "proxy_pass http://10.0.0.9;", "if ($x) { proxy_pass http://app; }"}).Draw(t, "pass")
+			if rapid.IntRange(0, 4).Draw(t, "on one line") == 0 {
+				b += fmt.Sprintf("    location /%d { %s }%s", n, strings.ReplaceAll(pass, " # there", ""), eol)
+				continue
+			}
+			b += fmt.Sprintf("    location /%d {%s", n, eol) + some("\t", "location", anywhere...) + "\t" + pass + eol + some("\t", "below", "# below", "", "root /srv;") + "    }" + eol
+		}
+		return b + "}" + eol
+	}
+	im["/etc/nginx/nginx.conf"] = "worker_processes 2;" + eol + "events { worker_connections 64; }" + eol + "http {" + eol + some("  ", "http", anywhere...) +
+		"  upstream app { server 10.0.0.7; keepalive 8; }" + eol + "  upstream other {" + eol + "\tserver 10.0.0.8;" + eol + "\tkeepalive 4;" + eol + "  }" + eol + server() + "  include sites-enabled/*;" + eol + "}"
+	im["/etc/nginx/more"] = some("", "included", anywhere[:len(anywhere)-2]...)
+	im["/usr/share/nginx/more"] = some("", "a package's", anywhere[:len(anywhere)-2]...)
+	im["/etc/nginx/sites-available/a"] = server()
+	im["/etc/nginx/sites-enabled/a"] = "->../sites-available/a"
 }
 
 func drawSysctls() *rapid.Generator[string] {
@@ -193,7 +231,7 @@ func drawSysctl(t *rapid.T) string {
 // TestPatchAsTheRealTools: whatever the tree, the diff applies with patch(1) and git apply alike, what it does not speak of
 // stays byte for byte, no finding comes, nothing more is to do, and the reverse restores all.
 func TestPatchAsTheRealTools(t *testing.T) {
-	changed := 0
+	changed, served := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		im := drawImage(rt)
 		include := rapid.SampledFrom([]string{"safe", "review", "manual"}).Draw(rt, "include")
@@ -207,6 +245,9 @@ func TestPatchAsTheRealTools(t *testing.T) {
 		if diff != "" {
 			changed++
 		}
+		if strings.Contains(diff, "\n+++ b/etc/nginx/") {
+			served++
+		}
 		applyDiff(rt, "patch", root, diff)
 		applyDiff(rt, "git", other, diff)
 		after := files(t, root)
@@ -214,7 +255,11 @@ func TestPatchAsTheRealTools(t *testing.T) {
 			rt.Fatalf("patch and git disagree on\n%s\n%q\n%q", diff, after, viaGit)
 		}
 		for name, content := range im {
-			if why := onlySettingsChanged(content, after[name]); why != "" {
+			mark := "="
+			if strings.Contains(name, "nginx") {
+				mark = ";"
+			}
+			if why := onlySettingsChanged(content, after[name], mark); why != "" {
 				rt.Fatalf("%s: %s\nbefore %q\nafter  %q\n%s", name, why, content, after[name], diff)
 			}
 		}
@@ -234,16 +279,17 @@ func TestPatchAsTheRealTools(t *testing.T) {
 			}
 		}
 	})
-	if changed == 0 {
-		t.Error("no tree was changed")
+	if changed == 0 || served == 0 {
+		t.Errorf("%d trees were changed, in %d of them nginx", changed, served)
 	}
+	t.Log(changed, served)
 }
 
-// onlySettingsChanged: the lines that assign nothing are all still there, in order.
-func onlySettingsChanged(before, after string) string {
+// onlySettingsChanged: the lines that set nothing, for they lack the mark of those that do, are all still there, in order.
+func onlySettingsChanged(before, after, mark string) string {
 	rest := strings.SplitAfter(after, "\n")
 	for line := range strings.Lines(before) {
-		if content := strings.TrimSpace(line); strings.Contains(content, "=") && !strings.HasPrefix(content, "#") && !strings.HasPrefix(content, ";") {
+		if content := strings.TrimSpace(line); strings.Contains(content, mark) && !strings.HasPrefix(content, "#") && !strings.HasPrefix(content, ";") {
 			continue
 		}
 		i := slices.IndexFunc(rest, func(l string) bool { return l == line || strings.TrimRight(l, "\r\n") == line })

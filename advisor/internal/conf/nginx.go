@@ -631,17 +631,10 @@ var (
 // InsertDirective adds a simple directive at the end of a block, or of the file if block is -1: on a line of its own, indented
 // as its neighbours are, unless the block stands on one line.
 func (f *Nginx) InsertDirective(block int, words ...string) (Edit, error) {
-	text := ""
-	for i, w := range words {
-		if w = nginxQuote(w, 0); len(w) >= nginxBuffer {
-			return Edit{}, errLongWord
-		}
-		if i > 0 {
-			text += " "
-		}
-		text += w
+	text, err := simpleDirective(words)
+	if err != nil {
+		return Edit{}, err
 	}
-	text += ";"
 	if block >= 0 && f.isLua(block) {
 		return Edit{}, errLua
 	}
@@ -675,6 +668,39 @@ func (f *Nginx) InsertDirective(block int, words ...string) (Edit, error) {
 	at = f.restOfLine(at+1, end)
 	return Edit{Span{at, at}, f.newline(at) + indent + text}, nil
 }
+
+// simpleDirective writes a directive without a block.
+func simpleDirective(words []string) (string, error) {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		if quoted[i] = nginxQuote(w, 0); len(quoted[i]) >= nginxBuffer {
+			return "", errLongWord
+		}
+	}
+	return strings.Join(quoted, " ") + ";", nil
+}
+
+// InsertAfter adds a simple directive behind another: on a line of its own below it, unless more stands on its line.
+func (f *Nginx) InsertAfter(directive int, words ...string) (Edit, error) {
+	text, err := simpleDirective(words)
+	if err != nil {
+		return Edit{}, err
+	}
+	end := f.Span(directive).End
+	at := f.restOfLine(end, len(f.text))
+	for at < len(f.text) && isBlank(f.text[at]) {
+		at++
+	}
+	if at < len(f.text) && f.text[at] != '\n' {
+		return Edit{Span{end, end}, " " + text}, nil
+	}
+	if at > end && f.text[at-1] == '\r' {
+		at--
+	}
+	return Edit{Span{at, at}, f.newline(at) + f.indentAt(f.ArgSpan(directive, 0).Start) + text}, nil
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
 
 func (f *Nginx) isLua(directive int) bool {
 	return f.HasBlock(directive) && strings.HasSuffix(f.Name(directive), "_by_lua_block")

@@ -321,6 +321,9 @@ func TestNginxEdits(t *testing.T) {
 			return f.InsertDirective(find(f, block), words...)
 		}
 	}
+	after := func(name string, words ...string) edit {
+		return func(f *Nginx) (Edit, error) { return f.InsertAfter(find(f, name), words...) }
+	}
 	remove := func(name string) edit {
 		return func(f *Nginx) (Edit, error) { return f.RemoveDirective(find(f, name)), nil }
 	}
@@ -342,6 +345,13 @@ func TestNginxEdits(t *testing.T) {
 		{"insert on one line, empty", "s {}\n", insert("s", "k", "8"), "s { k 8; }\n"},
 		{"insert after a block", "h {\n  s {\n    x 1;\n  }\n}\n", insert("h", "k", "8"), "h {\n  s {\n    x 1;\n  }\n  k 8;\n}\n"},
 		{"insert at the end", "a 1; # no newline", insert("", "k", "8"), "a 1; # no newline\nk 8;\n"},
+		{"below a directive", "s {\n\tx 1; # why\n\ty 2;\n}\n", after("x", "k", "8"), "s {\n\tx 1; # why\n\tk 8;\n\ty 2;\n}\n"},
+		{"below a directive, crlf", "s {\r\n  x 1;  \r\n}\r\n", after("x", "k", ""), "s {\r\n  x 1;  \r\n  k \"\";\r\n}\r\n"},
+		{"below a directive, crlf and a comment", "s {\r\n  x 1; # why\r\n}\r\n", after("x", "k", "8"), "s {\r\n  x 1; # why\r\n  k 8;\r\n}\r\n"},
+		{"behind a directive on one line", "s { x 1; y 2; }\n", after("x", "k", "8"), "s { x 1; k 8; y 2; }\n"},
+		{"behind the last directive on one line", "s { x 1; }\n", after("x", "k", "8"), "s { x 1; k 8; }\n"},
+		{"below the last line", "x 1;", after("x", "k", "8"), "x 1;\nk 8;"},
+		{"below a block", "s {\n x 1;\n}\ny 1;\n", after("s", "k", "8"), "s {\n x 1;\n}\nk 8;\ny 1;\n"},
 		{"remove a line", "a 1;\n  b 2;\nc 3;\n", remove("b"), "a 1;\nc 3;\n"},
 		{"remove before a comment", "  b 2; # two\n", remove("b"), "   # two\n"},
 		{"remove at the end of a line", "a 1; b 2;\n", remove("b"), "a 1;\n"},
@@ -415,6 +425,16 @@ func editsHold(t testing.TB, data []byte, pick int, value string) {
 		g, err := ParseNginx(out)
 		if known := nginxDirectives()[f.Name(i)]; err != nil || g.Len() != f.Len()+1 {
 			t.Fatalf("%q: inserted into %d (%v): %q %v", data, i, known, out, err)
+		}
+	}
+	if e, err := f.InsertAfter(i, "tcpadvise", value); err == nil {
+		out, err := Apply(data, []Edit{e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := ParseNginx(out)
+		if err != nil || g.Len() != f.Len()+1 || g.Name(int(f.nodes[i].after)) != "tcpadvise" || g.Parent(int(f.nodes[i].after)) != f.Parent(i) {
+			t.Fatalf("%q: inserted after %d: %q %v", data, i, out, err)
 		}
 	}
 }
