@@ -32,6 +32,7 @@ need zsh zsh "loads the completions"
 need fish fish "loads the completions"
 need systemd-analyze systemd "verifies the units"
 need unshare util-linux "private network namespaces"
+need prlimit util-linux "a limit of descriptors for one program of the tests"
 need mount mount "bind mounts in the loader tests"
 need javac default-jdk-headless "oracle for XML: the parser that Tomcat and ActiveMQ read their files with"
 need nginx nginx-light "oracle for nginx's configuration, and the proxy of the tests with real servers"
@@ -40,6 +41,10 @@ need nginx nginx-light "oracle for nginx's configuration, and the proxy of the t
 need javac default-jdk-headless "compiles and runs the programs of the tests with real servers"
 [ -e /usr/share/tomcat10/bin/bootstrap.jar ] ||
 	need /usr/share/tomcat10/bin/bootstrap.jar tomcat10-common "Tomcat without its service, for the tests with real servers"
+[ -e /usr/share/java/httpclient.jar ] ||
+	need /usr/share/java/httpclient.jar libhttpclient-java "Apache HttpClient, whose pool leaks in the tests with real servers"
+[ -e /usr/share/java/activemq-broker.jar ] ||
+	need /usr/share/java/activemq-broker.jar libactivemq-java "ActiveMQ without its service, which throttles its producers there"
 [ -x /usr/lib/systemd/systemd-sysctl ] || need /lib/systemd/systemd-sysctl systemd "oracle for sysctl.d files"
 
 [ -n "$missing" ] || exit 0

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -113,9 +114,9 @@ const ( // as /proc/net/tcp writes states, include/net/tcp_states.h
 
 // server is a process that the test has started, with its files in dir.
 type server struct {
-	pid int
-	dir string
-	cmd *exec.Cmd
+	pid    int
+	dir    string
+	orders io.Writer // its standard input
 }
 
 // start runs a command until the end of the test and waits until it listens on the port; 0: it does not wait. How it is asked to end
@@ -128,8 +129,10 @@ func start(t *testing.T, dir string, port int, end syscall.Signal, command ...st
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: end}
+	orders, err := cmd.StdinPipe()
+	must(t, err)
 	must(t, cmd.Start())
-	s := &server{pid: cmd.Process.Pid, dir: dir, cmd: cmd}
+	s := &server{pid: cmd.Process.Pid, dir: dir, orders: orders}
 	done := make(chan struct{})
 	go func() { cmd.Wait(); close(done) }()
 	t.Cleanup(func() {
@@ -260,10 +263,18 @@ func javaCommand(args ...string) []string {
 	return append([]string{"java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xmx128m"}, args...)
 }
 
+// startJava runs a program of testdata/servers, perhaps under another program, and waits for its port; 0: it does not wait.
+func startJava(t *testing.T, under []string, port int, class string, args ...string) *server {
+	t.Helper()
+	command := slices.Concat(under, javaCommand("-cp", javaClasses(t)+":"+jars(), class), args)
+	return start(t, t.TempDir(), port, syscall.SIGKILL, command...)
+}
+
 // jars are what the programs of testdata/servers need, as Debian names them; see tools/test-deps.sh.
 func jars() string {
 	var paths []string
-	for _, name := range strings.Fields("tomcat10-servlet-api") {
+	for _, name := range strings.Fields("tomcat10-servlet-api httpclient httpcore commons-logging commons-codec activemq-broker activemq-client " +
+		"activemq-openwire-legacy hawtbuf geronimo-jms_1.1_spec geronimo-j2ee-management-1.1-spec slf4j-api slf4j-simple") {
 		paths = append(paths, "/usr/share/java/"+name+".jar")
 	}
 	return strings.Join(paths, ":")
@@ -342,18 +353,17 @@ type finding struct {
 	ExplainedBy string `json:"explained_by"`
 }
 
-// check runs tcpadvise check in this namespace. Without --only it judges what depends on the namespace's sockets, and not the files of
-// the machine. Whatever the case is, CLOSE_WAIT is the program's fault: no such finding may propose a change.
+// check runs tcpadvise check in this namespace. It judges what depends on the namespace's sockets; processes and files are the
+// machine's, and their rules are named by --only where a case needs them. Whatever the case is, CLOSE_WAIT is the program's fault: no
+// such finding may propose a change.
 func check(t *testing.T, args ...string) diagnosis {
 	t.Helper()
-	if !slices.Contains(args, "--only") {
-		for _, area := range []string{"close-wait", "time-wait", "fin-wait2", "established", "queue", "ports", "fd"} {
-			args = append(args, "--only", area+"/*")
-		}
-	}
 	dir := t.TempDir()
-	args = append([]string{"check", "--format", "json", "-o", dir + "/json", "--format", "text", "-o", dir + "/text"}, args...)
-	cmd := exec.CommandContext(t.Context(), filepath.Join(os.Getenv(sharedEnv), "tcpadvise"), args...)
+	all := []string{"check", "--format", "json", "-o", dir + "/json", "--format", "text", "-o", dir + "/text"}
+	for _, rules := range []string{"close-wait/*", "time-wait/*", "fin-wait2/*", "established/*", "queue/*", "ports/*", "fd/time-to-exhaustion"} {
+		all = append(all, "--only", rules)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(os.Getenv(sharedEnv), "tcpadvise"), append(all, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
 	var r diagnosis
 	r.at.from = time.Now()
@@ -366,7 +376,7 @@ func check(t *testing.T, args ...string) diagnosis {
 	text, err := os.ReadFile(dir + "/text")
 	must(t, err)
 	r.text = string(text)
-	t.Logf("tcpadvise %s: exit %d\n%s", strings.Join(args[7:], " "), r.exit, r.text)
+	t.Logf("tcpadvise %s: exit %d\n%s", strings.Join(args, " "), r.exit, r.text)
 	data, err := os.ReadFile(dir + "/json")
 	must(t, err)
 	must(t, json.Unmarshal(data, &r))
@@ -404,6 +414,21 @@ func (r diagnosis) only(t *testing.T, rule, severity, confidence string) finding
 	return found[0]
 }
 
+// explained is the finding of a rule, which must be shown as the symptom of another.
+func (r diagnosis) explained(t *testing.T, rule, by string) finding {
+	t.Helper()
+	for _, f := range r.Findings {
+		if f.Rule == rule {
+			if f.ExplainedBy != by {
+				t.Errorf("%s is explained by %q, want %s", rule, f.ExplainedBy, by)
+			}
+			return f
+		}
+	}
+	t.Fatalf("no finding of %s; found: %v", rule, r.rules())
+	return finding{}
+}
+
 // quiet wants no finding but those named.
 func (r diagnosis) quiet(t *testing.T, but ...string) {
 	t.Helper()
@@ -421,11 +446,11 @@ func (r diagnosis) exits(t *testing.T, code int) {
 	}
 }
 
-// says compares the message with a pattern, in which %d is a number and %t a time, and returns these in order.
+// says compares the message with a pattern, in which %d is a number, %f perhaps a broken one and %t a time, and returns these in order.
 func (f finding) says(t *testing.T, pattern string) (numbers []float64) {
 	t.Helper()
 	const length = `\d+(?:\.\d)? (?:ms|s|min|h|d)(?: \d+ (?:s|min|h))?`
-	p := strings.NewReplacer("%d", `(\d+)`, "%t", "("+length+")").Replace(regexp.QuoteMeta(pattern))
+	p := strings.NewReplacer("%d", `(\d+)`, "%f", `(\d+(?:\.\d+)?)`, "%t", "("+length+")").Replace(regexp.QuoteMeta(pattern))
 	m := regexp.MustCompile("^" + p + "$").FindStringSubmatch(f.Message)
 	if m == nil {
 		t.Fatalf("%s says\n\t%s\nwant\n\t%s", f.Rule, f.Message, pattern)
