@@ -95,12 +95,17 @@ func eventually(t *testing.T, what string, holds func() bool) {
 }
 
 // sockets counts the sockets of this namespace in a state, as /proc/net/tcp writes it, with this local port; 0: any.
-func sockets(state string, port int) (n int) {
+func sockets(state string, port int) int { return socketsWhere(state, 1, port) }
+
+// dialled counts those to this port of their peer.
+func dialled(state string, port int) int { return socketsWhere(state, 2, port) }
+
+func socketsWhere(state string, column, port int) (n int) {
 	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
 		text, _ := os.ReadFile(name)
 		for _, line := range strings.Split(string(text), "\n")[1:] {
 			f := strings.Fields(line)
-			if len(f) > 3 && f[3] == state && (port == 0 || strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port))) {
+			if len(f) > 3 && f[3] == state && (port == 0 || strings.HasSuffix(f[column], fmt.Sprintf(":%04X", port))) {
 				n++
 			}
 		}
@@ -459,6 +464,18 @@ func (f finding) says(t *testing.T, pattern string) (numbers []float64) {
 		numbers = append(numbers, inSeconds(t, text))
 	}
 	return numbers
+}
+
+// changes wants these, "SETTING=VALUE SAFETY".
+func (f finding) changes(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	for _, c := range f.Changes {
+		got = append(got, fmt.Sprintf("%s=%v %s", c.Setting, c.To, c.Safety))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s changes %q, want %q", f.Rule, got, want)
+	}
 }
 
 // inSeconds reads a time as people write it, or a number.
