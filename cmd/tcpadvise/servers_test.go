@@ -339,13 +339,15 @@ type span struct{ from, to time.Time }
 type diagnosis struct {
 	Summary  struct{ Verdict string }
 	Findings []finding
-	Gaps     []struct{ Source, Why string }
+	Gaps     []gap
 	Sockets  map[string]int
 
 	exit int
 	at   span   // of the look, both of them where it took two
 	text string // the same for people
 }
+
+type gap struct{ Source, Why string }
 
 type finding struct {
 	Rule, Severity, Confidence, Remedy, Message string

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const answers = "keepalive_timeout 75s; server { listen 80 backlog=4; location / { return 200 ok; } }"
+
+// More clients than the accept queue holds, and a worker that does not accept: SYNs are dropped, and each repeated one counts.
+func TestListenOverflow(t *testing.T) {
+	t.Parallel()
+	if !inOwnNetns(t) {
+		return
+	}
+	nginx := startNginx(t, 80, answers)
+	worker := nginx.children(t)[0]
+	must(t, syscall.Kill(worker, syscall.SIGSTOP))
+	defer crowd(t, 30, 80, "/")()
+	eventually(t, "the queue is full", func() bool { return sockets(stEstablished, 80) == 5 })
+	time.Sleep(1500 * time.Millisecond) // until SYNs were repeated
+	full := fmt.Sprintf("the accept queue of port 80 is full: 5 finished connections wait for accept() where 4 may, process nginx (pid %d); "+
+		"%%d connection attempts were dropped here since it listens", nginx.pid)
+	once := check(t)
+	f := once.only(t, "queue/accept-queue-full", "error", "certain")
+	n := f.says(t, full)
+	near(t, "dropped", n[0], 25, 150)
+	if !slices.ContainsFunc(f.Do, func(do string) bool { return strings.Contains(do, fmt.Sprintf("--ppid %d ", nginx.pid)) }) {
+		t.Errorf("the workers are not looked at: %q", f.Do)
+	}
+	once.quiet(t, "queue/accept-queue-full")
+	once.exits(t, 1)
+
+	twice := check(t, "--sample", "3s")
+	twice.only(t, "queue/accept-queue-full", "error", "certain").says(t, full)
+	n = twice.explained(t, "queue/listen-overflows", "queue/accept-queue-full").says(t, "now: %d connection attempts a second are dropped because an accept "+
+		"queue is full; listeners that dropped some: port 80")
+	near(t, "a second", n[0], 1, 50)
+	twice.quiet(t, "queue/accept-queue-full", "queue/listen-overflows")
+
+	must(t, syscall.Kill(worker, syscall.SIGCONT))
+	eventually(t, "all are accepted", func() bool { return sockets(stEstablished, 80) == 30 })
+	over := check(t)
+	over.quiet(t)
+	over.exits(t, 0)
+}
+
+// An outgoing connection has taken nginx's port while it was down. With the port reserved, as the finding says, nginx starts.
+func TestPortOverlap(t *testing.T) {
+	t.Parallel()
+	if !inOwnNetns(t) {
+		return
+	}
+	dir := nginxFiles(t, "server { listen 8080; location / { return 200 ok; } }")
+	setSysctl(t, "net.ipv4.ip_local_port_range=8070 8089")
+	startNginx(t, 81, "server { listen 81; location / { return 200 ok; } }")
+	takeAll := func() (taken []net.Conn) {
+		for {
+			c, err := net.DialTimeout("tcp4", "127.0.0.1:81", 20*time.Second)
+			if err != nil {
+				return taken
+			}
+			taken = append(taken, c)
+		}
+	}
+	taken := takeAll()
+	err := run1("nginx", "-p", dir, "-e", "error.log", "-c", filepath.Join(dir, "nginx.conf"))
+	if len(taken) != 20 || err == nil || !strings.Contains(err.Error(), "bind() to 0.0.0.0:8080 failed (98: Address already in use)") {
+		t.Errorf("%d connections, nginx: %v", len(taken), err)
+	}
+	for _, c := range taken { // with a reset, for TIME_WAIT would hold the port for a minute
+		must(t, c.(*net.TCPConn).SetLinger(0))
+		c.Close()
+	}
+	runNginx(t, dir, 8080)
+	r := check(t)
+	f := r.only(t, "ports/range-overlaps-service", "warning", "high")
+	f.says(t, "net.ipv4.ip_local_port_range = 8070 8089, wider than the kernel's, holds ports that programs listen on, unreserved: 8080; while a service "+
+		"restarts, an outgoing connection can take its port, and bind() fails with EADDRINUSE")
+	f.changes(t, "sysctl:net.ipv4.ip_local_reserved_ports=8080 safe")
+	r.quiet(t, f.Rule)
+
+	setSysctl(t, "net.ipv4.ip_local_reserved_ports=8080")
+	check(t).quiet(t)
+	taken = takeAll()
+	if len(taken) != 19 {
+		t.Errorf("%d connections with one port reserved", len(taken))
+	}
+}
+
+// inNetnsOf runs do in the network namespace of a process, on a thread that ends with it.
+func inNetnsOf(pid int, do func()) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and not unlocked: nothing else runs on the thread that has changed
+		if unix.Gettid() == os.Getpid() {
+			done <- inNetnsOf(pid, do) // the first thread cannot end; while it is held here, another is taken
+			runtime.UnlockOSThread()
+			return
+		}
+		ns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err = errors.Join(err, unix.Setns(ns, unix.CLONE_NEWNET), unix.Close(ns)); err == nil {
+			do()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// A container's leak, looked at from the host: --netns PID.
+func TestServerInOtherNetns(t *testing.T) {
+	t.Parallel()
+	if !inOwnNetns(t) {
+		return
+	}
+	leaky := startJava(t, []string{"unshare", "-n", "sh", "-c", `ip link set lo up && exec "$@"`, "sh"}, 0, "LeakyServer")
+	listens := func() (yes bool) {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp6", leaky.pid))
+		return strings.Contains(string(text), ":2328 ") // 9000
+	}
+	eventually(t, "LeakyServer listens", listens)
+	must(t, inNetnsOf(leaky.pid, func() {
+		for range 12 {
+			c, err := net.Dial("tcp4", "127.0.0.1:9000")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			c.Close()
+			time.Sleep(50 * time.Millisecond)
+		}
+	}))
+	time.Sleep(beyondTraffic)
+	own := check(t)
+	own.quiet(t)
+	if !slices.ContainsFunc(own.Gaps, func(g gap) bool {
+		return g.Source == fmt.Sprintf("network namespace of java %d", leaky.pid) && strings.HasPrefix(g.Why, "25 TCP sockets here, not read")
+	}) {
+		t.Errorf("the namespace and its listener, 12 sockets and their 12 peers are not named: %+v", own.Gaps)
+	}
+	r := check(t, "--netns", fmt.Sprint(leaky.pid))
+	if rule := r.rules(); len(rule) != 1 || !strings.Contains(r.Findings[0].Message, fmt.Sprintf("java %d", leaky.pid)) ||
+		!strings.Contains(r.Findings[0].Message, " :9000") || rule[0] != "close-wait/server-leak" && rule[0] != "close-wait/handler-busy" { // by their spread
+		t.Errorf("found: %v", rule)
+	}
+	if got := r.Sockets["close_wait"]; got != 12 {
+		t.Errorf("%d sockets in CLOSE_WAIT", got)
+	}
+}
+
+// Normal closing at 2000 connections a second: no look, of fifty, takes what it sees for a fault.
+func TestNormalTraffic(t *testing.T) {
+	t.Parallel()
+	if !inOwnNetns(t) {
+		return
+	}
+	startNginx(t, 80, strings.ReplaceAll(answers, " backlog=4", ""))
+	const rate, clients = 2000, 8
+	var served atomic.Int64
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	begun := time.Now()
+	for range clients {
+		all.Go(func() {
+			for n := 1; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Until(begun.Add(time.Duration(n) * time.Second * clients / rate))):
+				}
+				if err := visitNginx(); err != nil {
+					t.Error(err)
+					return
+				}
+				served.Add(1)
+			}
+		})
+	}
+	seen := 0
+	for range 50 {
+		r := check(t, "--only", "fd/*")
+		seen += r.Sockets["close_wait"]
+		for _, f := range r.Findings {
+			if f.Rule != "time-wait/server-side-harmless" {
+				t.Errorf("%s %s: %s", f.Severity, f.Rule, f.Message)
+			}
+		}
+	}
+	took := time.Since(begun)
+	close(stop)
+	all.Wait()
+	t.Logf("%d connections in %s, %d sockets in CLOSE_WAIT were seen", served.Load(), took, seen)
+	near(t, "connections a second", float64(served.Load())/took.Seconds(), rate/2, rate*1.1)
+}
+
+// visitNginx asks, reads the answer and closes, as a client does that keeps no connection.
+func visitNginx() error {
+	d := net.Dialer{KeepAlive: -1, Timeout: 20 * time.Second}
+	c, err := d.Dial("tcp4", "127.0.0.1:80")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		return err
+	}
+	_, err = c.Read(make([]byte, 1024))
+	return err
+}
