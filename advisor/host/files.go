@@ -39,6 +39,8 @@ func fileTypes() []fileType {
 		{"compose", isComposePath, yamlText(isCompose, meantAsCompose), yamlFacts(findCompose)},
 		{"k8s", never, yamlText(isKubernetes, meantAsKubernetes), yamlFacts(findKubernetes)},
 		{"tuned", isTunedPath, looksLikeTuned, tunedFacts},
+		{"server.xml", never, looksLikeTomcat("Server", "<Service"), tomcatFacts("Server")},
+		{"context.xml", never, looksLikeTomcat("Context", "<Resource"), tomcatFacts("Context")},
 		{"nginx", isNginxPath, looksLikeNginx, nginxFacts},
 	}
 }
@@ -207,7 +209,7 @@ func (f *Files) recognise(name string, data []byte, named bool) (fileType, bool)
 		}
 	}
 	for _, t := range types {
-		if t.path(name) && (named || t.name == "sysctl" || t.name == "nginx" || maySet(data)) {
+		if t.path(name) && (named || !holdsSysctls(t.name) || maySet(data)) {
 			return t, true
 		}
 	}
@@ -217,6 +219,11 @@ func (f *Files) recognise(name string, data []byte, named bool) (fileType, bool)
 		}
 	}
 	return fileType{}, false
+}
+
+// holdsSysctls names the types of which only files that set kernel parameters are judged inside a directory.
+func holdsSysctls(name string) bool {
+	return slices.Contains([]string{"ansible", "compose", "k8s", "tuned"}, name)
 }
 
 // directory judges the files in and below a directory, in order of name. Links to directories are not followed, so no

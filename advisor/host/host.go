@@ -30,6 +30,9 @@ type Options struct {
 	Deep     bool                     // also look for what costs a walk over all descriptors
 	Netns    string                   // network namespace to read: a process' number, a name of ip-netns(8), or "all"; empty: this program's
 	Follow   bool                     // compare each Facts with the one before
+
+	NginxConfs  []string // main files of nginx to read beside those that run; none: what runs or is installed
+	TomcatBases []string // directories with conf/server.xml, likewise
 }
 
 // Host is a machine, a directory that holds one's files, or a capture.
@@ -174,6 +177,7 @@ func (p *part) collectors() []collector {
 func (p *part) fileCollectors() []collector {
 	return []collector{
 		p.collectNginx,
+		p.collectTomcat,
 	}
 }
 

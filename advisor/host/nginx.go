@@ -36,13 +36,13 @@ type nginxInstance struct {
 	pid     int64  // 0: none runs
 	conf    string // its main file
 	soft    string // limit of open files of its workers; a number, unlimited or denied
-	version nginxVersion
+	version productVersion
 }
 
 // collectNginx reads nginx with the first namespace: its files are the machine's.
 func (p *part) collectNginx(_ context.Context, b *advisor.Builder) []advisor.Gap {
 	if p.machine {
-		return collectNginx(p.tree, p.services, b)
+		return collectNginx(p.tree, p.services, p.host.options.NginxConfs, b)
 	}
 	for _, name := range nginxTables() {
 		b.SetTable(name, advisor.Table{Absent: otherNamespace})
@@ -51,8 +51,8 @@ func (p *part) collectNginx(_ context.Context, b *advisor.Builder) []advisor.Gap
 }
 
 // collectNginx fills the tables of nginx from the configuration of each that runs, else of the one that is installed.
-func collectNginx(t tree, s *services, b *advisor.Builder) []advisor.Gap {
-	instances, gaps := findNginx(t, s)
+func collectNginx(t tree, s *services, confs []string, b *advisor.Builder) []advisor.Gap {
+	instances, gaps := findNginx(t, s, confs)
 	if err := s.failed(); err != nil {
 		gaps = append(gaps, advisor.Gap{Source: "nginx", Why: err.Error()})
 		instances = nil
@@ -80,10 +80,7 @@ func collectNginx(t tree, s *services, b *advisor.Builder) []advisor.Gap {
 }
 
 // findNginx names the configurations to read. On the live machine that is what runs.
-func findNginx(t tree, s *services) (found []nginxInstance, gaps []advisor.Gap) {
-	if errors.Is(s.err, errNotCaptured) { // a capture of a version that did not ask
-		return nil, nil
-	}
+func findNginx(t tree, s *services, confs []string) (found []nginxInstance, gaps []advisor.Gap) {
 	running, gaps := s.of("nginx", func(v *service) bool { return v.kind == nginxService })
 	for i := range running {
 		n := newNginxInstance(&running[i])
@@ -91,7 +88,17 @@ func findNginx(t tree, s *services) (found []nginxInstance, gaps []advisor.Gap) 
 			found = append(found, n)
 		}
 	}
-	if len(found) > 0 || len(gaps) > 0 {
+	for _, file := range confs {
+		if _, err := t.resolve(file); err != nil {
+			gaps = append(gaps, advisor.Gap{Source: file, Why: "no such file: --nginx-conf names nginx's main file", Broken: true})
+			continue
+		}
+		if n := (nginxInstance{conf: path.Clean(file)}); !slices.ContainsFunc(found, func(o nginxInstance) bool { return o.conf == n.conf }) {
+			n.version = packagedNginx(t)
+			found = append(found, n)
+		}
+	}
+	if len(found) > 0 || len(gaps) > 0 || errors.Is(s.err, errNotCaptured) { // a capture of a version that did not ask has no more
 		return found, gaps
 	}
 	installed := newNginxInstance(&s.installed)
@@ -113,7 +120,7 @@ func findNginx(t tree, s *services) (found []nginxInstance, gaps []advisor.Gap) 
 
 func newNginxInstance(v *service) nginxInstance {
 	binary := v.arg("binary")
-	n := nginxInstance{pid: v.pid, conf: v.arg("conf"), soft: v.soft, version: nginxVersion{text: v.arg("version"), origin: advisor.Origin{Path: binary}}}
+	n := nginxInstance{pid: v.pid, conf: v.arg("conf"), soft: v.soft, version: productVersion{text: v.arg("version"), origin: advisor.Origin{Path: binary}}}
 	if n.version.text == "" {
 		n.version.why = binary + " does not tell its version, or could not be read"
 	}
@@ -121,38 +128,16 @@ func newNginxInstance(v *service) nginxInstance {
 }
 
 // packagedNginx is the version that dpkg has installed.
-func packagedNginx(t tree) nginxVersion {
-	const status, limit = "/var/lib/dpkg/status", 64 << 20
-	data, err := t.read(status, limit)
-	if err != nil {
-		return nginxVersion{why: "neither a running nginx nor a package of dpkg names its version", origin: advisor.Origin{Path: status}}
+func packagedNginx(t tree) productVersion {
+	v, read := packagedVersion(t, "nginx")
+	switch {
+	case !read:
+		v.why = "neither a running nginx nor a package of dpkg names its version"
+	case v.text == "":
+		v.why = "no package of dpkg is nginx"
 	}
-	at := 0
-	for entry := range bytes.SplitSeq(data, []byte("\n\n")) {
-		start := at
-		at += len(entry) + 2
-		name, _, _ := bytes.Cut(entry, []byte{'\n'})
-		if !bytes.HasPrefix(name, []byte("Package: nginx")) || !bytes.Contains(entry, []byte("\nStatus: install ok installed")) {
-			continue
-		}
-		n := bytes.Index(entry, []byte("\nVersion: "))
-		if n < 0 {
-			continue
-		}
-		n += len("\nVersion: ")
-		text, _, _ := bytes.Cut(entry[n:], []byte{'\n'})
-		if _, after, ok := bytes.Cut(text, []byte{':'}); ok { // the epoch
-			text = after
-		}
-		if v := versionText.Find(text); v != nil {
-			line, column := conf.IndexLines(data).Position(start + n)
-			return nginxVersion{text: string(v), origin: advisor.Origin{Path: status, Line: line, Column: column}}
-		}
-	}
-	return nginxVersion{why: "no package of dpkg is nginx", origin: advisor.Origin{Path: status}}
+	return v
 }
-
-var versionText = regexp.MustCompile(`^\d+\.\d+\.\d+`)
 
 // nginxTitle takes the command line of a process apart: "nginx: master process nginx -c FILE", or the arguments themselves
 // where no master is wanted (master_process off).
@@ -501,7 +486,7 @@ func (r *nginxRecord) upstream(c *nginxConf, u *nginxUpstream) {
 		version = !written.set()
 		const sinceOneTwentyNine = 32
 		byDefault := 0
-		if c.version.keepsAlive() {
+		if c.keepsAlive() {
 			byDefault = sinceOneTwentyNine
 		}
 		keepalive = otherwise(written, nginxRef.number, u.scope.unread, advisor.Int(int64(byDefault)))
@@ -744,7 +729,7 @@ func nginxFacts(name string, data []byte, f *Files) ([]*advisor.Facts, error) {
 
 // nginxAlone is the configuration that one file holds; broken says why it does not.
 func nginxAlone(name string, data []byte, whole bool) (c *nginxConf, broken error) {
-	c = &nginxConf{main: name, version: nginxVersion{why: "a file does not tell nginx's version"}, whole: whole}
+	c = &nginxConf{main: name, version: productVersion{why: "a file does not tell nginx's version"}, whole: whole}
 	c.prepare()
 	file := &nginxFile{path: name}
 	c.parse(file, data)

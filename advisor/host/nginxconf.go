@@ -20,7 +20,7 @@ type nginxConf struct {
 	tree    tree // nil: a file that is judged alone, whose includes are not followed
 	main    string
 	prefix  string // the directory that relative includes start from: the main file's
-	version nginxVersion
+	version productVersion
 	files   map[string]*nginxFile
 	gaps    []advisor.Gap
 	bytes   int64
@@ -43,21 +43,9 @@ type nginxConf struct {
 	whole     bool // keep each line that a setting stands in, and each block that proxies, not the first alone: to edit them
 }
 
-// nginxVersion is nginx's version, or why it is not known.
-type nginxVersion struct {
-	text   string // "1.22.1"; empty: unknown
-	why    string
-	origin advisor.Origin
-}
-
-// Since 1.29.7 proxied connections are HTTP/1.1, no "Connection: close" is sent, and upstream blocks keep 32 idle connections
-// (commit 4fbe4b62746f, https://nginx.org/en/CHANGES).
-func (v nginxVersion) keepsAlive() bool { return v.notBefore(1, 29, 7) }
-
-func (v nginxVersion) notBefore(want ...int64) bool {
-	got, err := advisor.ParseVersion(v.text)
-	return err == nil && slices.Compare(got[:3], want) >= 0
-}
+// keepsAlive: since 1.29.7 proxied connections are HTTP/1.1, no "Connection: close" is sent, and upstream blocks keep 32 idle
+// connections (commit 4fbe4b62746f, https://nginx.org/en/CHANGES).
+func (c *nginxConf) keepsAlive() bool { return c.version.notBefore(1, 29, 7) }
 
 // Limits: hosters' trees of 15,000 servers stay far below.
 const (
@@ -313,12 +301,14 @@ func (c *nginxConf) parse(f *nginxFile, data []byte) {
 	var syntax *conf.NginxError
 	if errors.As(err, &syntax) {
 		f.unread, f.line, f.column = syntax.Message, syntax.Line, syntax.Column
-		c.gap(fmt.Sprintf("%s:%d:%d", f.path, syntax.Line, syntax.Column), syntax.Message)
+		c.note(advisor.Gap{Source: fmt.Sprintf("%s:%d:%d", f.path, syntax.Line, syntax.Column), Why: syntax.Message, Broken: true})
 	}
 }
 
-func (c *nginxConf) gap(source, why string) {
-	if gap := (advisor.Gap{Source: source, Why: why}); !slices.Contains(c.gaps, gap) {
+func (c *nginxConf) gap(source, why string) { c.note(advisor.Gap{Source: source, Why: why}) }
+
+func (c *nginxConf) note(gap advisor.Gap) {
+	if !slices.Contains(c.gaps, gap) {
 		c.gaps = append(c.gaps, gap)
 	}
 }
@@ -742,7 +732,7 @@ func (c *nginxConf) httpVersion(s *nginxScope) (version, unknown string) {
 		return ref.text(1)
 	case s.unread != "":
 		return "", s.unread
-	case c.version.keepsAlive():
+	case c.keepsAlive():
 		return "1.1", ""
 	}
 	return "1.0", ""
@@ -755,7 +745,7 @@ func (c *nginxConf) connection(s *nginxScope) (value, unknown string) {
 		return s.connection.text(2)
 	case s.unread != "":
 		return "", s.unread
-	case c.version.keepsAlive():
+	case c.keepsAlive():
 		return "", ""
 	}
 	return "close", ""

@@ -45,6 +45,9 @@ func maskSecrets(path string, data []byte) []byte {
 		}
 		return data
 	}
+	if looksLikeXML(data) {
+		return maskXML(data)
+	}
 	starts := suspectLines(data)
 	if len(starts) == 0 {
 		return data
@@ -56,6 +59,42 @@ func maskSecrets(path string, data []byte) []byte {
 			end = start + n
 		}
 		maskLine(out[start:end])
+	}
+	return out
+}
+
+// What hides secrets in XML: attributes, elements and pairs of name and value, and parameters of URLs. Attributes share lines
+// with others and may be spread over several, so lines say nothing here.
+var xmlSecrets = []*regexp.Regexp{
+	regexp.MustCompile(`(?i)[\s:][\w.-]*(?:password|passwd|pwd|secret|token|credential|key)[\w.-]*\s*=\s*(?:"([^"]*)"|'([^']*)')`),
+	regexp.MustCompile(`(?i)\s(?:name|key)\s*=\s*["'][^"']*(?:password|passwd|pwd|secret|token|credential|key)[^"']*["']\s*value\s*=\s*(?:"([^"]*)"|'([^']*)')`),
+	regexp.MustCompile(`(?i)["'\w:.-](?:password|passwd|pwd|secret|token|credential|key)[\w.-]*["']?\s*>\s*(?:<value>)?([^<]+)<`),
+	regexp.MustCompile(`(?i)<(?:password|passwd|secret|token|credential|key)[\w.-]*>([^<]+)<`),
+	regexp.MustCompile(`(?i)(?:password|passwd|pwd|secret|token|credential)=([^&;"'<>\s]+)`),
+	regexp.MustCompile(`://([^/@\s"'<>]+)@`),
+}
+
+// looksLikeXML reports whether a file begins as XML does.
+func looksLikeXML(data []byte) bool {
+	data = bytes.TrimLeft(bytes.TrimPrefix(data, []byte("\uFEFF")), " \t\r\n")
+	return bytes.HasPrefix(data, []byte("<?xml")) || bytes.HasPrefix(data, []byte("<!--")) || bytes.HasPrefix(data, []byte("<!DOCTYPE")) ||
+		len(data) > 1 && data[0] == '<' && (data[1] >= 'A' && data[1] <= 'Z' || data[1] >= 'a' && data[1] <= 'z')
+}
+
+// maskXML masks all of a secret but line ends and references, so that the file stays as well-formed as it was.
+func maskXML(data []byte) []byte {
+	if !holdsSecretWord(data) && !bytes.Contains(bytes.ToLower(data), []byte("pwd")) {
+		return data
+	}
+	out := bytes.Clone(data)
+	for _, secret := range xmlSecrets {
+		for _, m := range secret.FindAllSubmatchIndex(data, -1) {
+			for group := 2; group < len(m); group += 2 {
+				if m[group] >= 0 {
+					copy(out[m[group]:m[group+1]], stars(data[m[group]:m[group+1]]))
+				}
+			}
+		}
 	}
 	return out
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
+	"github.com/tcpadvise/tcpadvise/advisor/internal/conf"
 )
 
 // Servers whose configuration is judged are found by one walk over the running processes, asked for as "services" and shared
@@ -115,6 +116,56 @@ func (p *part) findServices(ctx context.Context, _ *advisor.Builder) []advisor.G
 	}
 	return nil
 }
+
+// productVersion is the version of a server, or why it is not known.
+type productVersion struct {
+	text   string // "1.22.1"; empty: unknown
+	why    string
+	origin advisor.Origin
+}
+
+// notBefore reports whether the version is known, and that one or newer.
+func (v productVersion) notBefore(want ...int64) bool {
+	got, err := advisor.ParseVersion(v.text)
+	return err == nil && slices.Compare(got[:len(want)], want) >= 0
+}
+
+// packagedVersion is the version of the first installed package whose name begins so; read is false where dpkg's list could
+// not be read.
+func packagedVersion(t tree, name string) (v productVersion, read bool) {
+	const status, limit = "/var/lib/dpkg/status", 64 << 20
+	v.origin = advisor.Origin{Path: status}
+	data, err := t.read(status, limit)
+	if err != nil {
+		return v, false
+	}
+	at := 0
+	for entry := range bytes.SplitSeq(data, []byte("\n\n")) {
+		start := at
+		at += len(entry) + 2
+		first, _, _ := bytes.Cut(entry, []byte{'\n'})
+		if !bytes.HasPrefix(first, []byte("Package: "+name)) || !bytes.Contains(entry, []byte("\nStatus: install ok installed")) {
+			continue
+		}
+		n := bytes.Index(entry, []byte("\nVersion: "))
+		if n < 0 {
+			continue
+		}
+		n += len("\nVersion: ")
+		text, _, _ := bytes.Cut(entry[n:], []byte{'\n'})
+		if _, after, ok := bytes.Cut(text, []byte{':'}); ok { // the epoch
+			text = after
+		}
+		if m := versionText.Find(text); m != nil {
+			v.text = string(m)
+			v.origin.Line, v.origin.Column = conf.IndexLines(data).Position(start + n)
+			return v, true
+		}
+	}
+	return v, true
+}
+
+var versionText = regexp.MustCompile(`^\d+\.\d+\.\d+`)
 
 // encode makes a line: kind and number, then "name=value", quoted, for what there is.
 func (v *service) encode() []byte {
@@ -263,6 +314,9 @@ func (w *serviceWalk) look(pid int) {
 	if v.kind == javaService {
 		v.args = javaArgs(strings.Split(command, "\x00"))
 		v.cwd, _ = os.Readlink(dir + "/cwd")
+		if home := v.path("-Dcatalina.home"); home != "" { // the jar is asked here, not read through the tree: it is too large for captures
+			v.args = append(v.args, serviceArg{"version", readTomcatVersion(home)})
+		}
 	}
 	w.place(v, dir)
 	w.found = append(w.found, v)

@@ -26,6 +26,7 @@ type input struct {
 	inlineConfig              []byte // the configuration itself; nil: it is in a file
 	only, skip                []string
 	allowGaps                 bool
+	nginxConfs, tomcatBases   []string
 	observe                   observation
 }
 
@@ -34,6 +35,8 @@ func (in *input) register(f *pflag.FlagSet) {
 	f.StringVar(&in.capture, "capture", "", "judge the host recorded in `FILE` by 'tcpadvise capture'")
 	f.StringVar(&in.kernel, "kernel", "", "judge for this kernel `VERSION` (default: the host's; for files alone the newest known)")
 	f.StringVar(&in.as, "as", "", "`TYPE` of FILE operands: "+strings.Join(host.FileTypes(), ", ")+" (default: by path, then content)")
+	f.StringArrayVar(&in.nginxConfs, "nginx-conf", nil, "read nginx's main `FILE` where it is not found by itself; repeatable")
+	f.StringArrayVar(&in.tomcatBases, "tomcat-base", nil, "read the Tomcat of `DIR`, which has conf/server.xml, where it is not found by itself; repeatable")
 	f.StringArrayVar(&in.rules, "rules", nil, "add the rules in `DIR`; repeatable")
 	f.StringVar(&in.config, "config", "", "waivers, severities, parameters from `FILE` (default "+defaultConfig+", if it exists)")
 	f.StringArrayVar(&in.only, "only", nil, "judge only the rules whose ID matches `GLOB`; repeatable")
@@ -45,6 +48,9 @@ func (in *input) register(f *pflag.FlagSet) {
 func (in *input) verify(operands []string) error {
 	if len(operands) > 0 && (in.root != "" || in.capture != "") {
 		return errors.New("FILE operands are judged alone: drop --root and --capture, or drop the operands")
+	}
+	if len(operands) > 0 && len(in.nginxConfs)+len(in.tomcatBases) > 0 {
+		return errors.New("--nginx-conf and --tomcat-base name a host's servers: drop them, or name their files as operands and nothing else")
 	}
 	if in.root != "" && in.capture != "" {
 		return errors.New("--root and --capture exclude each other")
@@ -61,6 +67,13 @@ func (in *input) verify(operands []string) error {
 		}
 	}
 	return nil
+}
+
+// host is which host is read.
+func (in *input) host(set *advisor.RuleSet) host.Options {
+	return host.Options{
+		Root: in.root, Capture: in.capture, Kernel: in.kernel, Catalogue: set.Catalogue, NginxConfs: in.nginxConfs, TomcatBases: in.tomcatBases,
+	}
 }
 
 // ruleSet loads the rules that the flags ask for, set up as the user's configuration says.
@@ -206,7 +219,7 @@ func (a *app) diagnose(ctx context.Context, in *input, operands []string, set *a
 		d, o := a.diagnoseFiles(ctx, in, operands, set, o)
 		return d, o, nil
 	}
-	h, err := host.Open(in.observe.host(a, host.Options{Root: in.root, Capture: in.capture, Kernel: in.kernel, Catalogue: set.Catalogue}))
+	h, err := host.Open(in.observe.host(a, in.host(set)))
 	if err != nil {
 		return nil, o, incomplete(err)
 	}

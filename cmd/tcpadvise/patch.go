@@ -151,7 +151,7 @@ func (m *patchMaker) make(ctx context.Context, in *input, operands []string) ([]
 }
 
 func (m *patchMaker) makeHost(ctx context.Context, in *input) ([]advisor.Gap, error) {
-	h, err := host.Open(host.Options{Root: in.root, Capture: in.capture, Kernel: in.kernel, Catalogue: m.set.Catalogue})
+	h, err := host.Open(in.host(m.set))
 	if err != nil {
 		return nil, incomplete(err)
 	}
