@@ -411,13 +411,13 @@ func isXMLSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c ==
 // XML 1.0 section 2.11 and in attributes 3.3.3 want them. Of what refers to a declared entity it returns the bytes as they are.
 func (f *XML) unescape(s Span, attribute bool) (value, entity string) {
 	raw := f.text[s.Start:s.End]
-	if strings.IndexByte(raw, '&') < 0 && (!attribute || strings.IndexAny(raw, "\t\r\n") < 0) && strings.IndexByte(raw, '\r') < 0 {
+	if strings.IndexByte(raw, '&') < 0 && (!attribute || !strings.ContainsAny(raw, "\t\r\n")) && strings.IndexByte(raw, '\r') < 0 {
 		return f.shown(raw), ""
 	}
 	var b strings.Builder
 	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case c == '\r' || c == '\n' || c == '\t':
+		switch c := raw[i]; c {
+		case '\r', '\n', '\t':
 			if c == '\r' {
 				if c = '\n'; i+1 < len(raw) && raw[i+1] == '\n' {
 					i++
@@ -427,7 +427,7 @@ func (f *XML) unescape(s Span, attribute bool) (value, entity string) {
 				c = ' '
 			}
 			b.WriteByte(c)
-		case c == '&':
+		case '&':
 			n := max(strings.IndexByte(raw[i:], ';'), 1)
 			r, ok := xmlCharacter(raw[i+1 : i+n])
 			if !ok {
