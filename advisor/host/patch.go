@@ -78,7 +78,7 @@ func (h *Host) Edits(ctx context.Context, facts *advisor.Facts, before *advisor.
 				collect(ctx, b)
 			}
 		},
-		nginx: sync.OnceValue(func() []*nginxConf { return wholeNginx(h.tree, h.parts[0].services) }),
+		nginx: sync.OnceValue(func() []*nginxConf { return wholeNginx(h.tree, h.parts[0].services, h.options.NginxConfs) }),
 		live: func(key string) (string, bool) {
 			file, err := sysctlPath(key)
 			if err != nil || isSecret(key) {

@@ -21,8 +21,8 @@ func nginxKind() settingKind {
 }
 
 // wholeNginx reads the configurations of a host's nginx with all lines.
-func wholeNginx(t tree, s *services) (all []*nginxConf) {
-	instances, _ := findNginx(t, s)
+func wholeNginx(t tree, s *services, confs []string) (all []*nginxConf) {
+	instances, _ := findNginx(t, s, confs)
 	for _, n := range instances {
 		c := &nginxConf{tree: t, main: n.conf, prefix: path.Dir(n.conf), version: n.version, whole: true}
 		c.read()
