@@ -53,8 +53,8 @@ func (r *run) propose(c *candidate, f *frame) {
 			continue
 		}
 		got := Want{Setting: w.setting.render(f), Op: w.op, Safety: w.safety, Rule: c.Rule}
-		if w.note != nil {
-			got.Note = w.note.render(f)
+		if w.note > 0 {
+			got.Note = c.texts.notes[w.note-1].render(f)
 		}
 		if w.value != nil {
 			v := w.value.eval(f)

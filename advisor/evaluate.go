@@ -71,6 +71,7 @@ type candidate struct {
 	row   boundRow // the subject's; no cells for the host
 	keys  []string // kernel parameters that decided it
 	wants []Want
+	texts texts // what it says, in the reader's language
 }
 
 // judge evaluates one rule on each of its subjects.
@@ -198,13 +199,13 @@ func (r *run) candidate(rule *Rule, f *frame, row boundRow, index int) *candidat
 	if r.set.config != nil && r.set.config.Severities[rule.ID] != 0 {
 		c.Severity = r.set.config.Severities[rule.ID]
 	}
-	text := body.text
-	if r.options.Lang == "zh" && body.zh.says != nil {
-		text, c.Title = body.zh, body.Zh.Title
+	c.texts = body.text
+	if r.options.Lang == "zh" && body.Zh != nil {
+		c.texts, c.Title = body.zh, body.Zh.Title
 	}
 	c.Subject = r.subject(rule.Table, row, index)
-	c.Message = text.says.render(f)
-	c.Do, c.Dont = renderAll(text.do, f), renderAll(text.dont, f)
+	c.Message = c.texts.says.render(f)
+	c.Do, c.Dont = renderAll(c.texts.do, f), renderAll(c.texts.dont, f)
 	c.Evidence = distinct(f.trace)
 	c.keys = r.keysOf(c)
 	c.Docs = "docs/rules/" + rule.ID + ".md"

@@ -58,14 +58,15 @@ type Param struct {
 	Why   string
 }
 
-// Translation is the prose of a rule in another language.
-type Translation struct{ Title, Why string }
+// Translation is the prose of a rule in another language: all of it, or the rule does not load.
+type Translation struct{ Title, Why, Unless string }
 
 // texts is what a finding says, with the placeholders compiled.
 type texts struct {
-	says *template
-	do   []*template
-	dont []*template
+	says  *template
+	do    []*template
+	dont  []*template
+	notes []*template // of the wants that have one, in their order
 }
 
 // grade is one entry of a severity or confidence list: the first whose condition holds counts.
@@ -81,7 +82,7 @@ type want struct {
 	value   *code // nil for OpRemove
 	safety  Safety
 	when    *code // nil: always
-	note    *template
+	note    int   // number of its note among the texts, from 1; 0: none
 }
 
 // WantOp is the kind of constraint. The zero WantOp is invalid.
@@ -269,7 +270,20 @@ func (r *ruleDecoder) ruleFields() map[string]func(*yaml.Node) {
 	return fields
 }
 
+// translated finds what a translation lacks: half of it would mix the languages in one finding.
+func (r *ruleDecoder) translated(top *yaml.Node) {
+	zh, text, own := r.body.Zh, r.body.zh, r.body.text
+	switch {
+	case zh == nil:
+	case zh.Title == "" || zh.Why == "" || zh.Unless == "" || text.says == nil:
+		r.fail(top, "zh needs title, says, why and unless")
+	case len(text.do) != len(own.do) || len(text.dont) != len(own.dont) || len(text.notes) != len(own.notes):
+		r.fail(top, "zh needs as many entries in do, dont and notes as the rule has: %d, %d and %d", len(own.do), len(own.dont), len(own.notes))
+	}
+}
+
 func (r *ruleDecoder) required(top *yaml.Node) {
+	r.translated(top)
 	for _, name := range []string{"title", "severity", "confidence", "remedy", "since", "when", "says", "why", "unless", "refs"} {
 		if !r.seen[name] {
 			r.fail(top, "a rule needs the field %q", name)
@@ -283,14 +297,17 @@ func (r *ruleDecoder) required(top *yaml.Node) {
 }
 
 func (r *ruleDecoder) translation(n *yaml.Node) {
-	r.body.Zh = &Translation{}
+	zh, texts := &Translation{}, &r.body.zh
 	r.fields(n, "zh", map[string]func(*yaml.Node){
-		"title": func(n *yaml.Node) { r.body.Zh.Title = r.text(n) },
-		"why":   func(n *yaml.Node) { r.body.Zh.Why = r.text(n) },
-		"says":  func(n *yaml.Node) { r.body.zh.says = r.template(n) },
-		"do":    func(n *yaml.Node) { r.body.zh.do = r.templates(n) },
-		"dont":  func(n *yaml.Node) { r.body.zh.dont = r.templates(n) },
+		"title":  func(n *yaml.Node) { zh.Title = strings.TrimSpace(r.text(n)) },
+		"why":    func(n *yaml.Node) { zh.Why = strings.TrimSpace(r.text(n)) },
+		"unless": func(n *yaml.Node) { zh.Unless = strings.TrimSpace(r.text(n)) },
+		"says":   func(n *yaml.Node) { texts.says = r.template(n) },
+		"do":     func(n *yaml.Node) { texts.do = r.templates(n) },
+		"dont":   func(n *yaml.Node) { texts.dont = r.templates(n) },
+		"notes":  func(n *yaml.Node) { texts.notes = r.templates(n) },
 	})
+	r.body.Zh = zh
 }
 
 // grades decodes a scalar, or a list of {is, when} whose last has no condition or leaves the rule silent.
@@ -348,7 +365,10 @@ func (r *ruleDecoder) want(n *yaml.Node) {
 		},
 		"safety": func(n *yaml.Node) { w.safety = oneOf(r.doc, n, safetyNames) },
 		"when":   func(n *yaml.Node) { w.when = r.expression(n, TypeBoolean) },
-		"note":   func(n *yaml.Node) { w.note = r.template(n) },
+		"note": func(n *yaml.Node) {
+			w.note = len(r.body.text.notes) + 1
+			r.body.text.notes = append(r.body.text.notes, r.template(n))
+		},
 	}
 	for name, op := range wantOps {
 		fields[name] = func(n *yaml.Node) {

@@ -35,6 +35,15 @@ func chinese() map[string]string {
 
 		"reasons and exceptions:": "原因与例外：",
 
+		"error": "错误", "warning": "警告", "info": "提示", " or ": "或", ": ": "：",
+		"Severity: %s. What helps: %s. Since rule set %s.": "严重程度：%s。对策：%s。自规则集 %s 起。",
+		"a kernel setting": "内核参数", "the configuration of a service": "服务的配置", "the program's code; no kernel setting does": "修改程序代码；内核参数无济于事",
+		"Why": "原因", "When it fires": "触发条件", "Parameters": "参数", "Example": "示例", "Explains": "相关症状", "Sources": "资料来源",
+		"For each row of [%s](%s), if all of these hold:":                       "对 [%s](%s) 的每一行，以下条件全部成立时：",
+		"It may be ignored when: %s":                                            "以下情况可以忽略：%s",
+		"Where these fire on the same thing they are symptoms of this one: %s.": "以下规则对同一对象触发时，是本规则的症状：%s。",
+		"change (%s): %s": "更改（%s）：%s", "remove %s": "删除 %s", "%s from %s to %s": "%s 由 %s 改为 %s", "%s to %s": "%s 改为 %s", "do: %s": "操作：%s", "not: %s": "勿做：%s",
+
 		"%d error": "%d 个错误", "%d errors": "%d 个错误", "%d warning": "%d 个警告", "%d warnings": "%d 个警告",
 		"%d note": "%d 个提示", "%d notes": "%d 个提示", "%d waived": "%d 项已豁免",
 		"%d rule quiet": "%d 条规则无发现", "%d rules quiet": "%d 条规则无发现",

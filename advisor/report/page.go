@@ -5,87 +5,116 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
 )
 
 // The pages are what `tcpadvise explain` prints and what docs/ holds: the same Markdown in both places.
 
-// RulePage is a rule's full explanation. example is the judgement of its first firing test, nil where there is none.
-func RulePage(r *advisor.Rule, example *advisor.Diagnosis) string {
+// RulePage is a rule's full explanation, in the language of lang if the rule speaks it. example is the judgement of its first
+// firing test in the same language, nil where there is none.
+func RulePage(r *advisor.Rule, example *advisor.Diagnosis, lang string) string {
 	var b strings.Builder
 	body := r.Body()
-	fmt.Fprintf(&b, "# %s\n\n%s\n\n", r.ID, upperFirst(body.Title)+".")
+	p, text := &printer{}, advisor.Translation{Title: body.Title, Why: body.Why, Unless: body.Unless}
+	if body.Zh != nil && lang == "zh" {
+		p.zh, text = chinese(), *body.Zh
+	}
+	fmt.Fprintf(&b, "# %s\n\n%s\n\n", r.ID, p.sentence(upperFirst(text.Title)))
 	var levels []string
 	for _, s := range slices.Backward(body.Severities) {
-		levels = append(levels, s.String())
+		levels = append(levels, p.level(s))
 	}
-	fmt.Fprintf(&b, "Severity: %s. What helps: %s. Since rule set %s.\n\n", strings.Join(levels, " or "), remedyText(body.Remedy), body.Since)
-	fmt.Fprintf(&b, "## Why\n\n%s\n\n", body.Why)
-	b.WriteString("## When it fires\n\n")
+	fmt.Fprintf(&b, "%s\n\n", p.say("Severity: %s. What helps: %s. Since rule set %s.", strings.Join(levels, p.say(" or ")), p.helps(body.Remedy), body.Since))
+	fmt.Fprintf(&b, "## %s\n\n%s\n\n", p.say("Why"), text.Why)
+	fmt.Fprintf(&b, "## %s\n\n", p.say("When it fires"))
 	if r.Table != "" {
-		fmt.Fprintf(&b, "For each row of [%s](%s), if all of these hold:\n\n", r.Table, toRoot(r.ID)+"facts.md#"+r.Table)
+		fmt.Fprintf(&b, "%s\n\n", p.say("For each row of [%s](%s), if all of these hold:", r.Table, toRoot(r.ID)+"facts.md#"+r.Table))
 	}
 	for _, c := range body.Conditions {
 		fmt.Fprintf(&b, "    %s\n", c)
 	}
-	fmt.Fprintf(&b, "\nIt may be ignored when: %s\n\n", strings.TrimSuffix(body.Unless, ".")+".")
+	fmt.Fprintf(&b, "\n%s\n\n", p.say("It may be ignored when: %s", p.sentence(text.Unless)))
 	if len(body.Params) > 0 {
-		b.WriteString("## Parameters\n\n")
-		for _, p := range body.Params {
-			fmt.Fprintf(&b, "* `%s` = %s: %s\n", p.Name, p.Value, p.Why)
+		fmt.Fprintf(&b, "## %s\n\n", p.say("Parameters"))
+		for _, param := range body.Params {
+			fmt.Fprintf(&b, "* `%s` = %s%s%s\n", param.Name, param.Value, p.say(": "), param.Why)
 		}
 		b.WriteString("\n")
 	}
 	if example != nil && len(example.Findings) > 0 {
-		b.WriteString("## Example\n\n")
-		b.WriteString(exampleText(example.Findings[0]))
+		fmt.Fprintf(&b, "## %s\n\n", p.say("Example"))
+		b.WriteString(p.example(example.Findings[0]))
 	}
 	if len(body.Explains) > 0 {
-		fmt.Fprintf(&b, "## Explains\n\nWhere these fire on the same thing they are symptoms of this one: %s.\n\n", strings.Join(body.Explains, ", "))
+		fmt.Fprintf(&b, "## %s\n\n%s\n\n", p.say("Explains"), p.say("Where these fire on the same thing they are symptoms of this one: %s.", strings.Join(body.Explains, p.say(", "))))
 	}
-	b.WriteString("## Sources\n\n")
+	fmt.Fprintf(&b, "## %s\n\n", p.say("Sources"))
 	for _, ref := range body.Refs {
 		fmt.Fprintf(&b, "* %s\n", ref)
 	}
 	return b.String()
 }
 
-func remedyText(r advisor.Remedy) string {
+func (p *printer) helps(r advisor.Remedy) string {
 	switch r {
 	case advisor.RemedyKernel:
-		return "a kernel setting"
+		return p.say("a kernel setting")
 	case advisor.RemedyService:
-		return "the configuration of a service"
+		return p.say("the configuration of a service")
 	}
-	return "the program's code; no kernel setting does"
+	return p.say("the program's code; no kernel setting does")
+}
+
+// level is a severity as rules and flags write it.
+func (p *printer) level(s advisor.Severity) string {
+	switch s {
+	case advisor.SeverityError:
+		return p.say("error")
+	case advisor.SeverityWarning:
+		return p.say("warning")
+	}
+	return p.say("info")
+}
+
+// sentence ends a text with the language's full stop.
+func (p *printer) sentence(s string) string {
+	if p.zh != nil {
+		return strings.TrimSuffix(s, "。") + "。"
+	}
+	return strings.TrimSuffix(s, ".") + "."
 }
 
 // toRoot is the way from a rule's page to docs/.
 func toRoot(id string) string { return strings.Repeat("../", strings.Count(id, "/")+1) }
 
 func upperFirst(s string) string {
-	if s == "" {
-		return ""
+	if s == "" || s[0] >= utf8.RuneSelf {
+		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// exampleText shows a finding as the text report words it.
-func exampleText(f advisor.Finding) string {
+// example shows a finding as the text report words it.
+func (p *printer) example(f advisor.Finding) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "    %s: %s\n", f.Severity, f.Message)
+	fmt.Fprintf(&b, "    %s%s%s\n", p.level(f.Severity), p.say(": "), f.Message)
 	for _, e := range f.Evidence {
 		fmt.Fprintf(&b, "      %s = %s%s\n", e.What, e.Value, placeText(e.Origin))
 	}
 	for _, c := range f.Changes {
-		fmt.Fprintf(&b, "      change (%s): %s\n", c.Safety, changeText(c))
+		safety := c.Safety.String() // as rules write it
+		if p.zh != nil {
+			safety = p.safety(c.Safety)
+		}
+		fmt.Fprintf(&b, "      %s\n", p.say("change (%s): %s", safety, p.move(c)))
 	}
 	for _, s := range f.Do {
-		fmt.Fprintf(&b, "      do: %s\n", s)
+		fmt.Fprintf(&b, "      %s\n", p.say("do: %s", s))
 	}
 	for _, s := range f.Dont {
-		fmt.Fprintf(&b, "      not: %s\n", s)
+		fmt.Fprintf(&b, "      %s\n", p.say("not: %s", s))
 	}
 	return b.String() + "\n"
 }
@@ -100,14 +129,14 @@ func placeText(o advisor.Origin) string {
 	return ""
 }
 
-func changeText(c advisor.ProposedChange) string {
+func (p *printer) move(c advisor.ProposedChange) string {
 	switch {
 	case c.Remove:
-		return "remove " + c.Setting
+		return p.say("remove %s", c.Setting)
 	case c.From != nil:
-		return fmt.Sprintf("%s from %s to %s", c.Setting, c.From, c.To)
+		return p.say("%s from %s to %s", c.Setting, c.From, c.To)
 	}
-	return fmt.Sprintf("%s to %s", c.Setting, c.To)
+	return p.say("%s to %s", c.Setting, c.To)
 }
 
 // RuleIndex is docs/rules/README.md: each rule with its title, by area.
@@ -368,22 +397,25 @@ func ForTerminal(page string, width int) string {
 	return b.String()
 }
 
-// wrapText breaks a line at blanks so that none is longer than width, where the words allow it; further lines begin with hang.
-func wrapText(s string, width int, hang string) string {
+// wrapText breaks a line at blanks and between East Asian characters so that none is wider than so many columns, where the words
+// allow it; further lines begin with hang.
+func wrapText(s string, columns int, hang string) string {
 	var b strings.Builder
 	column := 0
-	for i, word := range strings.Fields(s) {
-		switch {
-		case i == 0:
-		case column+1+len(word) > width:
-			b.WriteString("\n" + hang)
-			column = len(hang)
-		default:
-			b.WriteByte(' ')
-			column++
+	for i, field := range strings.Fields(s) {
+		for j, part := range splitWide(field) {
+			blank := ""
+			if i > 0 && j == 0 {
+				blank = " "
+			}
+			if size := width(part); column > len(hang) && column+len(blank)+size > columns {
+				b.WriteString("\n" + hang + part)
+				column = len(hang) + size
+			} else {
+				b.WriteString(blank + part)
+				column += len(blank) + size
+			}
 		}
-		b.WriteString(word)
-		column += len(word)
 	}
 	return b.String()
 }

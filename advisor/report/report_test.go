@@ -24,6 +24,7 @@ import (
 
 	"github.com/tcpadvise/tcpadvise/advisor"
 	"github.com/tcpadvise/tcpadvise/advisor/report"
+	"github.com/tcpadvise/tcpadvise/rules"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata")
@@ -224,10 +225,51 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestChinesePages: each translated rule's page says none of its headings in English, and its paragraphs fill the lines of a
+// terminal, in which a Chinese character takes two columns, without leaving them.
+func TestChinesePages(t *testing.T) {
+	set, err := advisor.Load(rules.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const columns = 60
+	pages := 0
+	for _, r := range set.Rules {
+		if r.Body().Zh == nil {
+			continue
+		}
+		pages++
+		widest := 0
+		for line := range strings.Lines(report.ForTerminal(report.RulePage(r, nil, "zh"), columns)) {
+			line = strings.TrimSuffix(line, "\n")
+			if size := displaywidth.String(line); !strings.HasPrefix(line, "    ") && strings.ContainsFunc(line, wide) {
+				widest = max(widest, size)
+				if size > columns {
+					t.Errorf("%s: %d columns: %s", r.ID, size, line)
+				}
+			}
+			if !utf8.ValidString(line) || strings.ContainsRune(line, utf8.RuneError) {
+				t.Errorf("%s: %q", r.ID, line)
+			}
+			if strings.HasPrefix(line, "##") && !strings.ContainsFunc(line, wide) {
+				t.Errorf("%s: heading %s", r.ID, line)
+			}
+		}
+		if widest < columns-2 {
+			t.Errorf("%s: no line is wider than %d", r.ID, widest)
+		}
+	}
+	if pages < 31 {
+		t.Errorf("%d pages", pages)
+	}
+}
+
+func wide(r rune) bool { return displaywidth.Rune(r) == 2 }
+
 // TestChinese compares the phrases in the source with the translated ones: none is missing, none is left over.
 func TestChinese(t *testing.T) {
 	used := map[string]bool{}
-	for _, file := range []string{"text.go", "finding.go", "verdict.go"} {
+	for _, file := range []string{"text.go", "finding.go", "verdict.go", "page.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 		if err != nil {
 			t.Fatal(err)

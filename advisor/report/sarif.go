@@ -225,8 +225,8 @@ func (s *sarifWriter) rule(id string, f *advisor.Finding) int {
 			r.ShortDescription.Text = sarifText(upperFirst(f.Title) + ".")
 		}
 		r.Help = &sarifMessage{
-			Text:     "What helps: " + remedyText(f.Remedy) + ". Reasons and exceptions: " + help,
-			Markdown: "What helps: " + remedyText(f.Remedy) + ". Reasons and exceptions: " + markdownCode(help),
+			Text:     "What helps: " + (&printer{}).helps(f.Remedy) + ". Reasons and exceptions: " + help,
+			Markdown: "What helps: " + (&printer{}).helps(f.Remedy) + ". Reasons and exceptions: " + markdownCode(help),
 		}
 	}
 	if rule := s.known(id); rule != nil {
@@ -250,7 +250,7 @@ func (s *sarifWriter) known(id string) *advisor.Rule {
 func (s *sarifWriter) describe(r *sarifDescriptor, body *advisor.Body) {
 	why := strings.Join(strings.Fields(body.Why), " ")
 	unless := "It may be ignored when: " + strings.TrimSuffix(strings.Join(strings.Fields(body.Unless), " "), ".") + "."
-	help := "What helps: " + remedyText(body.Remedy) + "."
+	help := "What helps: " + (&printer{}).helps(body.Remedy) + "."
 	r.ShortDescription.Text = sarifText(upperFirst(body.Title) + ".")
 	r.FullDescription = &sarifMessage{Text: sarifText(why)}
 	r.Help = &sarifMessage{
@@ -393,7 +393,7 @@ func (s *sarifWriter) fix(f advisor.Finding, c advisor.ProposedChange) (sarifFix
 			continue
 		}
 		return sarifFix{
-			Description: sarifMessage{Text: sarifText(changeText(c) + " (" + c.Safety.String() + ")")},
+			Description: sarifMessage{Text: sarifText((&printer{}).move(c) + " (" + c.Safety.String() + ")")},
 			Changes: []sarifArtifactChange{{
 				File:         inHost(o.Path),
 				Replacements: []sarifReplacement{{Deleted: *region(e), Inserted: sarifMessage{Text: escape(c.To.String())}}},

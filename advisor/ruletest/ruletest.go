@@ -22,6 +22,7 @@ type Case struct {
 	Kernel     string                   // release; empty: the newest that the catalogue knows
 	Params     map[string]advisor.Value // parameters as a user's configuration would set them
 	Facts      *advisor.Facts
+	Lang       string // of the finding's texts, as advisor.Options has it
 	Expect     string // firing, quiet, unknown or not_applicable
 	Severity   string // of the first finding; empty: not checked
 	Confidence string
@@ -314,7 +315,7 @@ func (c *Case) Judge(set *advisor.RuleSet) *advisor.Diagnosis {
 	if kernel == "" {
 		kernel = set.Catalogue.Newest().String()
 	}
-	return set.With(c.Rule, c.Params).Evaluate(c.Facts, advisor.Options{Only: []string{c.Rule}, Host: advisor.Host{Kernel: kernel, Source: "test"}})
+	return set.With(c.Rule, c.Params).Evaluate(c.Facts, advisor.Options{Only: []string{c.Rule}, Lang: c.Lang, Host: advisor.Host{Kernel: kernel, Source: "test"}})
 }
 
 func verdict(d *advisor.Diagnosis) string {

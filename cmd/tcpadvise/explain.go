@@ -58,7 +58,7 @@ func (a *app) explain(subject, kernel string, dirs []string) error {
 	if width <= 0 {
 		width = 80
 	}
-	page, err := explanation(set, subject, version, width)
+	page, err := explanation(set, subject, version, a.lang, width)
 	if err != nil {
 		return err
 	}
@@ -67,9 +67,9 @@ func (a *app) explain(subject, kernel string, dirs []string) error {
 }
 
 // explanation finds the subject among rules, kernel parameters and topics, in this order.
-func explanation(set *advisor.RuleSet, subject string, kernel advisor.Version, width int) (string, error) {
+func explanation(set *advisor.RuleSet, subject string, kernel advisor.Version, lang string, width int) (string, error) {
 	if r := set.Rule(subject); r != nil {
-		return report.ForTerminal(report.RulePage(r, example(set, r)), width), nil
+		return report.ForTerminal(report.RulePage(r, example(set, r, lang), lang), width), nil
 	}
 	if keys := parametersNamed(set, subject); len(keys) > 0 {
 		var pages []string
@@ -110,7 +110,7 @@ func rulesInFull(set *advisor.RuleSet, key string) string {
 	for _, r := range set.Rules {
 		if slices.ContainsFunc(r.Body().Wants, func(w string) bool { return strings.HasPrefix(w, "sysctl:"+key) }) {
 			fmt.Fprintf(&b, "\n## %s\n\n%s\n", r.ID, r.Body().Why)
-			if d := example(set, r); d != nil {
+			if d := example(set, r, "en"); d != nil {
 				for _, s := range d.Findings[0].Do {
 					fmt.Fprintf(&b, "* do: %s\n", s)
 				}
@@ -123,14 +123,15 @@ func rulesInFull(set *advisor.RuleSet, key string) string {
 	return b.String()
 }
 
-// example judges the rule's first firing test case; nil where it has none (a user's rule without tests).
-func example(set *advisor.RuleSet, r *advisor.Rule) *advisor.Diagnosis {
+// example judges the rule's first firing test case, in a language; nil where it has none (a user's rule without tests).
+func example(set *advisor.RuleSet, r *advisor.Rule, lang string) *advisor.Diagnosis {
 	cases, err := ruletest.Load(rules.FS, set, r.ID)
 	if err != nil {
 		return nil
 	}
 	for _, c := range cases {
 		if c.Expect == "firing" {
+			c.Lang = lang
 			if d := c.Judge(set); len(d.Findings) > 0 {
 				return d
 			}
