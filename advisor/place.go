@@ -54,6 +54,15 @@ func (d *Diagnosis) Locate(place string) {
 	d.wants = nil
 }
 
+// Within says first of each finding how to enter the network namespace that the other commands are for: typed outside, ss would show
+// nothing of what was found.
+func (d *Diagnosis) Within(enter string) {
+	for i := range d.Findings {
+		f := &d.Findings[i]
+		f.Do = slices.Insert(slices.Clone(f.Do), 0, "what follows is for its network namespace: "+enter+" sh")
+	}
+}
+
 func (s *Subject) locate(place string) { s.Key = strings.TrimSuffix(place+": "+s.Key, ": ") }
 
 // MergePlaces folds the diagnoses of several places of one host into one, as Merge does, and adds their sockets up.

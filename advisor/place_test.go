@@ -52,6 +52,18 @@ func TestWithhold(t *testing.T) {
 	}
 }
 
+// The commands of a finding are for its namespace, and the way there is said first; shared lists stay as they were.
+func TestWithin(t *testing.T) {
+	d := placed()
+	shared := []string{"ss -tan"}
+	d.Findings[0].Do, d.Findings[1].Do = shared, shared
+	d.Within("sudo ip netns exec web")
+	want := []string{"what follows is for its network namespace: sudo ip netns exec web sh", "ss -tan"}
+	if !slices.Equal(d.Findings[0].Do, want) || !slices.Equal(d.Findings[1].Do, want) || len(shared) != 1 || shared[0] != "ss -tan" {
+		t.Errorf("%q %q %q", d.Findings[0].Do, d.Findings[1].Do, shared)
+	}
+}
+
 // Equal findings of two namespaces stay two, each symptom under its own cause, and no file of the host changes for the second.
 func TestMergePlaces(t *testing.T) {
 	own, other := placed(), placed()

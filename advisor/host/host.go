@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -190,6 +191,18 @@ type Part struct {
 	Whole bool // one look is complete, though the second was perhaps broken off
 
 	part *part
+}
+
+// Enter is the command that runs another one in that namespace; empty where none is needed, or none is known.
+func (p *Part) Enter() string {
+	at := strings.LastIndexByte(p.Name, ' ')
+	switch _, err := strconv.Atoi(p.Name[at+1:]); {
+	case p.Name == "" || strings.HasPrefix(p.Name, "net:["):
+		return ""
+	case at > 0 && err == nil:
+		return "sudo nsenter -t " + p.Name[at+1:] + " -n"
+	}
+	return "sudo ip netns exec " + p.Name
 }
 
 // Refuses is why a change of a kernel parameter cannot be made in that namespace; empty where nothing is known against it.

@@ -63,6 +63,17 @@ func otherNetns(t *testing.T, leaked int) (pid int, ln net.Listener) {
 	return pid, ln
 }
 
+// A namespace is entered by what it is called.
+func TestEnter(t *testing.T) {
+	for name, want := range map[string]string{
+		"": "", "net:[4026532177]": "", "web": "sudo ip netns exec web", "java 476": "sudo nsenter -t 476 -n", "kube proxy 9": "sudo nsenter -t 9 -n",
+	} {
+		if got := (&Part{Name: name}).Enter(); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func finTimeout(f *advisor.Facts) string {
 	return showFact(f.Member("sysctl", "net.ipv4.tcp_fin_timeout"))
 }

@@ -121,6 +121,9 @@ func judge(ctx context.Context, parts []host.Part, set *advisor.RuleSet, o advis
 		}
 		d := set.Evaluate(p.Facts, each)
 		d.Withhold(p.Refuses)
+		if enter := p.Enter(); enter != "" {
+			d.Within(enter)
+		}
 		if len(parts) == 1 {
 			return d, each, nil
 		}

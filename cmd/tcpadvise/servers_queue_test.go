@@ -102,13 +102,14 @@ func TestPortOverlap(t *testing.T) {
 	}
 }
 
-// inNetnsOf runs do in the network namespace of a process, on a thread that ends with it.
+// inNetnsOf runs do in the network namespace of a process, on a thread that nothing else runs on from then on. It is kept, for what it has
+// started before ends with it: see Pdeathsig in start.
 func inNetnsOf(pid int, do func()) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and not unlocked: nothing else runs on the thread that has changed
+		runtime.LockOSThread()
 		if unix.Gettid() == os.Getpid() {
-			done <- inNetnsOf(pid, do) // the first thread cannot end; while it is held here, another is taken
+			done <- inNetnsOf(pid, do) // /proc/self stands for the first thread; while it is held here, another is taken
 			runtime.UnlockOSThread()
 			return
 		}
@@ -117,6 +118,7 @@ func inNetnsOf(pid int, do func()) error {
 			do()
 		}
 		done <- err
+		select {}
 	}()
 	return <-done
 }
@@ -156,15 +158,16 @@ func TestServerInOtherNetns(t *testing.T) {
 	if rule := r.rules(); len(rule) != 1 || !strings.Contains(r.Findings[0].Message, fmt.Sprintf("java %d", leaky.pid)) ||
 		!strings.Contains(r.Findings[0].Message, " :9000") || rule[0] != "close-wait/server-leak" && rule[0] != "close-wait/handler-busy" { // by their spread
 		t.Errorf("found: %v", rule)
+	} else if do := r.Findings[0].Do[0]; do != fmt.Sprintf("what follows is for its network namespace: sudo nsenter -t %d -n sh", leaky.pid) {
+		t.Errorf("the first thing to do: %s", do)
 	}
 	if got := r.Sockets["close_wait"]; got != 12 {
 		t.Errorf("%d sockets in CLOSE_WAIT", got)
 	}
 }
 
-// Normal closing at 2000 connections a second: no look, of fifty, takes what it sees for a fault.
+// Normal closing at 2000 connections a second: no look, of fifty, takes what it sees for a fault. It has the machine to itself.
 func TestNormalTraffic(t *testing.T) {
-	t.Parallel()
 	if !inOwnNetns(t) {
 		return
 	}
@@ -204,7 +207,7 @@ func TestNormalTraffic(t *testing.T) {
 	close(stop)
 	all.Wait()
 	t.Logf("%d connections in %s, %d sockets in CLOSE_WAIT were seen", served.Load(), took, seen)
-	near(t, "connections a second", float64(served.Load())/took.Seconds(), rate/2, rate*1.1)
+	near(t, "connections a second", float64(served.Load())/took.Seconds(), rate/4, rate*1.1)
 }
 
 // visitNginx asks, reads the answer and closes, as a client does that keeps no connection.

@@ -9,7 +9,7 @@ import org.apache.activemq.broker.BrokerService;
 /**
  * "broker": ActiveMQ on 61616 with 2 MB for messages and without an inactivity check. "producers": six connections that send to a queue
  * that nobody reads, 186 messages of 10 KB at once, which fit, and then six more each, one at a time, which do not: the broker stops
- * reading while their kernels can still send the end.
+ * reading while their kernels can still send the end. "flood": they send as fast as they can, and the end cannot be sent.
  */
 public class ThrottlingBroker {
     public static void main(String[] args) throws Exception {
@@ -27,20 +27,20 @@ public class ThrottlingBroker {
         for (int i = 0; i < 6; i++) {
             Connection connection = factory.createConnection();
             connection.start();
-            new Thread(() -> produce(connection)).start();
+            new Thread(() -> produce(connection, args[0].equals("flood"))).start();
         }
     }
 
-    private static void produce(Connection connection) {
+    private static void produce(Connection connection, boolean flood) {
         try {
             Session session = connection.createSession(false, Session.AUTO_ACKNOWLEDGE);
             MessageProducer producer = session.createProducer(session.createQueue("full"));
             producer.setDeliveryMode(DeliveryMode.NON_PERSISTENT);
-            for (int sent = 0; sent < 31 + 6; sent++) {
+            for (int sent = 0; flood || sent < 31 + 6; sent++) {
                 BytesMessage message = session.createBytesMessage();
                 message.writeBytes(new byte[10_000]);
                 producer.send(message);
-                Thread.sleep(sent < 31 ? 0 : 300);
+                Thread.sleep(flood || sent < 31 ? 0 : 300);
             }
             System.out.println("sent");
         } catch (Exception e) {
