@@ -179,6 +179,7 @@ func (p *part) fileCollectors() []collector {
 	return []collector{
 		p.collectNginx,
 		p.collectTomcat,
+		p.collectHops, // the last: it joins what the others found
 	}
 }
 

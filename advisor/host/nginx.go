@@ -574,7 +574,7 @@ func (r *nginxRecord) uses(u *nginxUpstream, cells map[string]advisor.Fact, orig
 func (r *nginxRecord) servers(u *nginxUpstream, servers []nginxRef, of map[string]advisor.Fact) {
 	add := func(text string, origin advisor.Origin, why string, port int) {
 		cells := map[string]advisor.Fact{"path": of["path"], "upstream": of["name"], "server": knownText(text, origin)}
-		for _, column := range []string{"keepalive", "keepalive_written", "keepalive_timeout", "keepalive_timeout_written", "assumed"} {
+		for _, column := range []string{"keepalive", "keepalive_written", "keepalive_timeout", "keepalive_timeout_written", "block", "locations", "inert", "inert_at", "inert_why", "assumed"} {
 			if fact, ok := of[column]; ok {
 				cells[column] = fact
 			}

@@ -211,7 +211,7 @@ func tomcatJarVersion(r io.ReaderAt, size int64) string {
 			continue
 		}
 		data, _ := io.ReadAll(io.LimitReader(f, most)) // what could be read of a broken one has no mark
-		f.Close()
+		_ = f.Close()
 		if m := entry.mark.FindSubmatch(data); m != nil {
 			return string(m[1])
 		}
@@ -305,6 +305,7 @@ func (r *tomcatRecord) connector(c *tomcatConf, v *service, ref xmlRef, unique f
 	if !r.listens(c, ref, cells, protocol) {
 		return
 	}
+	cells["name"] = knownText(tomcatName(cells), origin)
 	cells["id"] = knownText(unique(ref.file.path+" "+tomcatName(cells)), origin)
 	wait := tomcatWaits(time.Minute) // Constants.DEFAULT_CONNECTION_TIMEOUT of both packages
 	if protocol == "ajp" {
@@ -476,6 +477,7 @@ func (r *tomcatRecord) dataSource(c *tomcatConf, v *service, ref xmlRef, unique 
 		return
 	}
 	cells := r.common(c, v, ref)
+	cells["server"] = knownText(c.server, origin)
 	name := maskText(c.value(ref, "name").text)
 	cells["name"] = knownText(name, origin)
 	cells["id"] = knownText(unique(ref.file.path+" "+name), origin)
