@@ -168,10 +168,14 @@ func (d *Diagnosis) waive(o Options) {
 				}
 			}
 		}
+		if matched {
+			d.waiversUsed = append(d.waiversUsed, w.Place)
+		}
 		switch {
 		case expired && matched:
 			d.notice(w.Place, fmt.Sprintf("the waiver of %s ran out on %s: what it kept quiet counts again", w.Rule, w.Until))
 		case !matched && d.hostMatches(w, o.Host):
+			d.waiversUnused = append(d.waiversUnused, w.Place)
 			d.notice(w.Place, fmt.Sprintf("the waiver of %s matched nothing: remove it", w.Rule))
 		}
 	}

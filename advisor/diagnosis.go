@@ -169,6 +169,8 @@ type Diagnosis struct {
 	ConfigFaults LoadErrors `json:"-"`
 
 	waiverNotices []Gap
+	waiversUsed   []string           // places of the waivers that matched something
+	waiversUnused []string           // and of those that did not, though they are for this host
 	verdicts      map[string]verdict // by rule
 	wants         []Want             // of all findings, for Changes
 }

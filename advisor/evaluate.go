@@ -319,7 +319,7 @@ func (r *run) sameThing(a, b *candidate) bool {
 func (d *Diagnosis) Finish(o Options) {
 	d.Host = o.Host
 	d.sort()
-	d.waiverNotices = nil
+	d.waiverNotices, d.waiversUsed, d.waiversUnused = nil, nil, nil
 	d.waive(o)
 	d.Gaps, d.Notices = nil, nil
 	d.Summary = Summary{Skipped: d.Summary.Skipped}

@@ -70,5 +70,28 @@ func chinese() map[string]string {
 		"passes: nothing was found because nothing was judged": "通过：未作任何判断，因此没有发现",
 		"%d rule is undecided":                                 "%d 条规则未能判断", "%d rules are undecided": "%d 条规则未能判断",
 		"%d input was not read": "%d 项输入未读取", "%d inputs were not read": "%d 项输入未读取",
+
+		"%d host": "%d 台主机", "%d hosts": "%d 台主机", "kernels:": "内核：", "systems:": "系统：",
+		"%d fails": "%d 台不通过", "%d fail": "%d 台不通过", "%d incomplete": "%d 台不完整", "%d passes": "%d 台通过", "%d pass": "%d 台通过",
+		"on": "位于", "on all %d hosts": "全部 %d 台主机", "on %d of %d hosts": "%[2]d 台主机中的 %[1]d 台", "on few only": "仅少数主机", "in": "文件",
+		"and %d more like it, with other numbers or subjects": "另有 %d 项类似，数字或对象不同",
+		"the default, which each kernel computes,":            "各内核自行计算的默认值", "(default)": "（默认）", "unknown": "未知",
+		"%d capture could not be read:": "%d 个采集包无法读取：", "%d captures could not be read:": "%d 个采集包无法读取：",
+		"the hosts differ in %d kernel parameter:":  "各主机有 %d 项内核参数不一致：",
+		"the hosts differ in %d kernel parameters:": "各主机有 %d 项内核参数不一致：",
+		"%d waiver holds:":                          "%d 项豁免生效：", "%d waivers hold:": "%d 项豁免生效：",
+		"%d rule undecided:": "%d 条规则未能判断：", "%d rules undecided:": "%d 条规则未能判断：",
+
+		"fails: %d host has findings at or above %s":   "不通过：%d 台主机有达到或高于 %s 的问题",
+		"fails: %d hosts have findings at or above %s": "不通过：%d 台主机有达到或高于 %s 的问题",
+		"%d host has findings at or above %s":          "%d 台主机有达到或高于 %s 的问题",
+		"%d hosts have findings at or above %s":        "%d 台主机有达到或高于 %s 的问题",
+		"incomplete: %s":                               "不完整：%s",
+		"%d capture could not be read":                 "%d 个采集包无法读取", "%d captures could not be read": "%d 个采集包无法读取",
+		"%d host could not be read in full": "%d 台主机未能完整读取", "%d hosts could not be read in full": "%d 台主机未能完整读取",
+		"passes: no finding at or above %[2]s on %[1]d host":           "通过：%[1]d 台主机没有达到或高于 %[2]s 的问题",
+		"passes: no finding at or above %[2]s on %[1]d hosts":          "通过：%[1]d 台主机没有达到或高于 %[2]s 的问题",
+		"passes: no unwaived finding at or above %[2]s on %[1]d host":  "通过：除已豁免外，%[1]d 台主机没有达到或高于 %[2]s 的问题",
+		"passes: no unwaived finding at or above %[2]s on %[1]d hosts": "通过：除已豁免外，%[1]d 台主机没有达到或高于 %[2]s 的问题",
 	}
 }

@@ -23,10 +23,15 @@ var htmlStyle string
 
 // The types below are what html.tmpl shows. Their texts went through escape; html/template makes them harmless as HTML.
 
+// htmlTop is what stands before the body.
+type htmlTop struct {
+	Style  template.CSS
+	Policy string
+	Title  string
+}
+
 type htmlReport struct {
-	Style     template.CSS
-	Policy    string
-	Title     string
+	htmlTop
 	Host      string
 	Verdict   string
 	Level     string // of the verdict: error, warning, pass or none
@@ -101,17 +106,14 @@ func writeHTML(w io.Writer, d *advisor.Diagnosis, o Options) error {
 		return err
 	}
 	shown, _ := choose(d.Findings, 0)
-	sum := sha256.Sum256([]byte(htmlStyle))
+	host := escape(hostName(d.Host))
 	r := htmlReport{
-		Style: template.CSS(htmlStyle), //nolint:gosec // our own file
-		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; base-uri 'none'; form-action 'none'",
-		Host:    escape(hostName(d.Host)),
+		htmlTop: newHTMLTop("tcpadvise: " + host + ", " + string(d.Summary.Verdict)),
+		Host:    host,
 		Verdict: verdictText(d), Level: verdictLevel(d), Tiles: htmlTiles(d), Summary: summaryText(d),
 		Gaps: htmlInputs(d.Gaps), Notices: htmlInputs(d.Notices), Findings: htmlFindings(shown),
 		Machine: newMachine(d, shown), Groups: htmlGroups(shown),
 	}
-	r.Title = "tcpadvise: " + r.Host + ", " + string(d.Summary.Verdict)
 	for _, f := range hostFacts(d.Host, o) {
 		if f.Name != "host" {
 			r.Facts = append(r.Facts, hostFact{f.Name, escape(f.Value)})
@@ -124,6 +126,16 @@ func writeHTML(w io.Writer, d *advisor.Diagnosis, o Options) error {
 	}
 	_, err = w.Write(buf.Bytes())
 	return err
+}
+
+func newHTMLTop(title string) htmlTop {
+	sum := sha256.Sum256([]byte(htmlStyle))
+	return htmlTop{
+		Style: template.CSS(htmlStyle), //nolint:gosec // our own file
+		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+			"'; base-uri 'none'; form-action 'none'",
+		Title: title,
+	}
 }
 
 // rest fills in what stands after the findings.
@@ -260,7 +272,12 @@ func (h *htmlFinding) facts(p *printer, f advisor.Finding) {
 		}
 		h.Evidence[i].Readings = append(h.Evidence[i].Readings, escape(e.What)+" = "+shown(e.Value))
 	}
-	for _, c := range f.Changes {
+	h.Changes = htmlChanges(p, f.Changes)
+}
+
+func htmlChanges(p *printer, changes []advisor.ProposedChange) []htmlChange {
+	var out []htmlChange
+	for _, c := range changes {
 		change := htmlChange{
 			Setting: escape(strings.TrimPrefix(c.Setting, "sysctl:")), Safety: c.Safety.String(), SafetyText: p.safety(c.Safety),
 			HasFrom: c.From != nil, Remove: c.Remove || c.To == nil,
@@ -274,8 +291,9 @@ func (h *htmlFinding) facts(p *printer, f advisor.Finding) {
 		if c.Note != "" {
 			change.Note = spans(code(c.Note))
 		}
-		h.Changes = append(h.Changes, change)
+		out = append(out, change)
 	}
+	return out
 }
 
 func allSpans(items []string, words func(string) []word) [][]span {

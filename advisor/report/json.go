@@ -69,6 +69,11 @@ func writeJSON(w io.Writer, d *advisor.Diagnosis, o Options) error {
 	for i := range doc.Conflicts {
 		doc.Conflicts[i].Rules = listed(doc.Conflicts[i].Rules)
 	}
+	return encodeJSON(w, doc)
+}
+
+// encodeJSON writes a document that is safe to look at.
+func encodeJSON(w io.Writer, doc any) error {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)

@@ -185,9 +185,9 @@ const schemaPath = "../../docs/schema/report-v1.json"
 
 // compileSchema compiles the published schema. When strict it refuses members that are not described: the published one
 // lets them pass, since old readers must accept newer reports.
-func compileSchema(t *testing.T, strict bool) *jsonschema.Schema {
+func compileSchema(t *testing.T, path string, strict bool) *jsonschema.Schema {
 	t.Helper()
-	data, err := os.ReadFile(schemaPath)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,10 +199,10 @@ func compileSchema(t *testing.T, strict bool) *jsonschema.Schema {
 		closeObjects(doc)
 	}
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource("report-v1.json", doc); err != nil {
+	if err := c.AddResource(path, doc); err != nil {
 		t.Fatal(err)
 	}
-	schema, err := c.Compile("report-v1.json")
+	schema, err := c.Compile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func closeObjects(node any) {
 }
 
 func TestJSONSchema(t *testing.T) {
-	published, strict := compileSchema(t, false), compileSchema(t, true)
+	published, strict := compileSchema(t, schemaPath, false), compileSchema(t, schemaPath, true)
 	for name, d := range diagnoses() {
 		doc := instance(t, write(t, "json", d, report.Options{}))
 		for _, schema := range []*jsonschema.Schema{published, strict} {

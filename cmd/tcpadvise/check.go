@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"strings"
@@ -37,6 +38,11 @@ func (in *input) register(f *pflag.FlagSet) {
 	f.StringVar(&in.as, "as", "", "`TYPE` of FILE operands: "+strings.Join(host.FileTypes(), ", ")+" (default: by path, then content)")
 	f.StringArrayVar(&in.nginxConfs, "nginx-conf", nil, "read nginx's main `FILE` where it is not found by itself; repeatable")
 	f.StringArrayVar(&in.tomcatBases, "tomcat-base", nil, "read the Tomcat of `DIR`, which has conf/server.xml, where it is not found by itself; repeatable")
+	in.registerRules(f)
+}
+
+// registerRules are the flags that say what is judged, and what counts.
+func (in *input) registerRules(f *pflag.FlagSet) {
 	f.StringArrayVar(&in.rules, "rules", nil, "add the rules in `DIR`; repeatable")
 	f.StringVar(&in.config, "config", "", "waivers, severities, parameters from `FILE` (default "+defaultConfig+", if it exists)")
 	f.StringArrayVar(&in.only, "only", nil, "judge only the rules whose ID matches `GLOB`; repeatable")
@@ -107,11 +113,38 @@ func verifyGlobs(set *advisor.RuleSet, flag string, globs []string) error {
 // checkFlags are those of check beside the input's.
 type checkFlags struct {
 	input
+	view
+	gate gate
+}
+
+// view is the flags that say what fails, and what is shown where.
+type view struct {
 	outputs     outputs
-	gate        gate
 	failOn      string
 	minSeverity string
 	quiet       bool
+}
+
+func (v *view) register(f *pflag.FlagSet, formats []string) {
+	f.StringVar(&v.failOn, "fail-on", "warning", "exit 1 at findings of this `SEVERITY` or worse: error, warning, info or never")
+	f.StringVar(&v.minSeverity, "min-severity", "info", "show findings of this `SEVERITY` or worse; the gate is not changed")
+	f.BoolVarP(&v.quiet, "quiet", "q", false, "print findings and the verdict only")
+	v.outputs.register(f, formats)
+}
+
+// options are how these flags and the input's are understood; an error is wrong usage.
+func (v *view) options(a *app, in *input, set *advisor.RuleSet, config *advisor.Config) (judge advisor.Options, show report.Options, err error) {
+	judge = advisor.Options{Only: in.only, Skip: in.skip, AllowGaps: in.allowGaps, Lang: a.lang, Config: config, Now: time.Now()}
+	show = report.Options{Rules: set, Quiet: v.quiet, Tool: version, RulesVersion: rules.Version, Lang: a.lang}
+	if v.failOn != "never" {
+		if judge.FailOn, err = advisor.ParseSeverity(v.failOn); err != nil {
+			return judge, show, fmt.Errorf("--fail-on: %w, or never", err)
+		}
+	}
+	if show.MinSeverity, err = advisor.ParseSeverity(v.minSeverity); err != nil {
+		return judge, show, fmt.Errorf("--min-severity: %w", err)
+	}
+	return judge, show, v.outputs.verify()
 }
 
 func (a *app) checkCommand() *cobra.Command {
@@ -141,11 +174,8 @@ judged; 3 an input that was asked for could not be read, what could be judged is
 func (flags *checkFlags) register(f *pflag.FlagSet) {
 	flags.input.register(f)
 	flags.observe.register(f)
-	f.StringVar(&flags.failOn, "fail-on", "warning", "exit 1 at findings of this `SEVERITY` or worse: error, warning, info or never")
 	flags.gate.register(f)
-	f.StringVar(&flags.minSeverity, "min-severity", "info", "show findings of this `SEVERITY` or worse; the gate is not changed")
-	f.BoolVarP(&flags.quiet, "quiet", "q", false, "print findings and the verdict only")
-	flags.outputs.register(f)
+	flags.view.register(f, report.Formats())
 }
 
 func (a *app) check(ctx context.Context, flags *checkFlags, operands []string) error {
@@ -157,7 +187,9 @@ func (a *app) check(ctx context.Context, flags *checkFlags, operands []string) e
 		return incomplete(err)
 	}
 	a.code = exitCode(d.Summary.Verdict)
-	return flags.outputs.write(a, d, show)
+	return flags.outputs.write(a, show, func(w io.Writer, format string, show report.Options) error {
+		return report.Write(w, format, d, show)
+	})
 }
 
 // judge does all of check but to write: what was found, and how it is to be shown.
@@ -174,19 +206,8 @@ func (a *app) judge(ctx context.Context, flags *checkFlags, operands []string) (
 	if err != nil {
 		return nil, show, err
 	}
-	options := advisor.Options{
-		Only: flags.only, Skip: flags.skip, AllowGaps: flags.allowGaps, Lang: a.lang, Config: config, Now: time.Now(),
-	}
-	if flags.failOn != "never" {
-		if options.FailOn, err = advisor.ParseSeverity(flags.failOn); err != nil {
-			return nil, show, fmt.Errorf("--fail-on: %w, or never", err)
-		}
-	}
-	show = report.Options{Rules: set, Quiet: flags.quiet, Tool: version, RulesVersion: rules.Version, Lang: a.lang}
-	if show.MinSeverity, err = advisor.ParseSeverity(flags.minSeverity); err != nil {
-		return nil, show, fmt.Errorf("--min-severity: %w", err)
-	}
-	if err := flags.outputs.verify(); err != nil {
+	options, show, err := flags.options(a, &flags.input, set, config)
+	if err != nil {
 		return nil, show, err
 	}
 	d, options, err := a.diagnose(ctx, &flags.input, operands, set, options)

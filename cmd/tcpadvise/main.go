@@ -128,7 +128,7 @@ program's: it has not called close), and writes nothing to the host.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})
-	root.AddCommand(a.checkCommand(), a.explainCommand(), a.whyCommand(), a.rulesCommand(), a.captureCommand(), a.watchCommand(), a.patchCommand(), a.versionCommand(), a.docsCommand())
+	root.AddCommand(a.checkCommand(), a.explainCommand(), a.whyCommand(), a.rulesCommand(), a.captureCommand(), a.reportCommand(), a.watchCommand(), a.patchCommand(), a.versionCommand(), a.docsCommand())
 	return root
 }
 

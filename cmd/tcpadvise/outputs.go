@@ -11,18 +11,21 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/tcpadvise/tcpadvise/advisor"
 	"github.com/tcpadvise/tcpadvise/advisor/report"
 )
 
 // outputs are the pairs of --format and -o, in the order of the command line: -o belongs to the --format before it, or, if
 // there is none yet, to the one after it.
-type outputs struct{ list []output }
+type outputs struct {
+	formats []string
+	list    []output
+}
 
 type output struct{ format, path string }
 
-func (o *outputs) register(f *pflag.FlagSet) {
-	f.Var(formatFlag{o}, "format", "report format: "+strings.Join(report.Formats(), ", ")+"; repeatable, each with its -o (default text)")
+func (o *outputs) register(f *pflag.FlagSet, formats []string) {
+	o.formats = formats
+	f.Var(formatFlag{o}, "format", "report format: "+strings.Join(formats, ", ")+"; repeatable, each with its -o (default text)")
 	f.VarP(pathFlag{o}, "output", "o", "write the report to `FILE` (default: standard output); repeatable")
 }
 
@@ -31,8 +34,8 @@ type formatFlag struct{ *outputs }
 func (f formatFlag) String() string { return "" }
 func (f formatFlag) Type() string   { return "FORMAT" }
 func (f formatFlag) Set(s string) error {
-	if !slices.Contains(report.Formats(), s) {
-		return fmt.Errorf("known are %s", strings.Join(report.Formats(), ", "))
+	if !slices.Contains(f.formats, s) {
+		return fmt.Errorf("known are %s", strings.Join(f.formats, ", "))
 	}
 	if n := len(f.list); n > 0 && f.list[n-1].format == "" {
 		f.list[n-1].format = s
@@ -80,17 +83,18 @@ func (o *outputs) verify() error {
 	return nil
 }
 
-func (o *outputs) write(a *app, d *advisor.Diagnosis, show report.Options) error {
+// write writes each report as report does in a format, to where it goes.
+func (o *outputs) write(a *app, show report.Options, report func(w io.Writer, format string, show report.Options) error) error {
 	for _, out := range o.list {
 		if out.path == "" {
 			show.Color, show.Width = a.terminal()
-			if err := report.Write(a.stdout, out.format, d, show); err != nil {
+			if err := report(a.stdout, out.format, show); err != nil {
 				return err
 			}
 			continue
 		}
 		show.Color, show.Width = a.color == "always", 0
-		err := writeFile(out.path, func(w io.Writer) error { return report.Write(w, out.format, d, show) })
+		err := writeFile(out.path, func(w io.Writer) error { return report(w, out.format, show) })
 		if err != nil {
 			return incomplete(err)
 		}
