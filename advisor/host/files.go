@@ -42,6 +42,7 @@ func fileTypes() []fileType {
 		{"server.xml", never, looksLikeTomcat("Server", "<Service"), tomcatFacts("Server")},
 		{"context.xml", never, looksLikeTomcat("Context", "<Resource"), tomcatFacts("Context")},
 		{"nginx", isNginxPath, looksLikeNginx, nginxFacts},
+		{"spring", isSpringPath, looksLikeSpring, springFacts},
 	}
 }
 

@@ -180,6 +180,7 @@ func (p *part) fileCollectors() []collector {
 		p.collectNginx,
 		p.collectTomcat,
 		p.collectHops, // the last: it joins what the others found
+		p.collectSpring,
 	}
 }
 

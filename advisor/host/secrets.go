@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/tcpadvise/tcpadvise/advisor/internal/conf"
 )
 
 // masked is a tree whose contents hold no secrets: what a capture, a report or a patch must never show never gets further
@@ -30,6 +32,7 @@ func secretWords() []string {
 
 var (
 	secretSetting = regexp.MustCompile(`(?i)^([\s"'-]*(?:local\s+|export\s+)?[\w./-]*(?:password|passwd|secret|token|credential|key)[\w./-]*["']?\s*[=:]\s*)(\S.*?)\s*$`)
+	urlParameter  = regexp.MustCompile(`(?i)[?&;][\w.-]*(?:password|passwd|secret|token|credential|key)[\w.-]*=([^&;\s"']+)`) // of JDBC, mostly
 	urlUserinfo   = regexp.MustCompile(`://[^/@\s"']+@`)
 	// nginxSecret is a header, parameter or variable of nginx with such a name.
 	nginxSecret = regexp.MustCompile(`(?:^|[\s;{])(?:secure_link_secret|(?:\w+_(?:set_header|param|header)|set|env|more_set_\w+)\s+["']?\$?[\w-]*` +
@@ -53,12 +56,20 @@ func maskSecrets(path string, data []byte) []byte {
 		return data
 	}
 	out := bytes.Clone(data)
+	yaml := isYAMLPath(path) && maskYAML(data, out)
 	for _, start := range starts {
 		end := len(out)
 		if n := bytes.IndexByte(out[start:], '\n'); n >= 0 {
 			end = start + n
 		}
-		maskLine(out[start:end])
+		if yaml {
+			maskURLs(out[start:end])
+		} else {
+			maskLine(out[start:end])
+		}
+	}
+	if strings.HasSuffix(withoutTemplateSuffix(path), ".properties") {
+		maskProperties(data, out)
 	}
 	return out
 }
@@ -97,6 +108,64 @@ func maskXML(data []byte) []byte {
 		}
 	}
 	return out
+}
+
+// maskProperties masks in out the secrets of data that lie over several lines.
+func maskProperties(data, out []byte) {
+	f, _ := conf.ParseProperties(data)
+	for _, e := range f.Entries {
+		if holdsSecretWord([]byte(e.Key)) {
+			maskLines(out[e.ValueSpan.Start:e.ValueSpan.End])
+		}
+	}
+}
+
+// maskYAML masks in out the secrets of data by its structure: a line does not tell where a value ends, and an asterisk at the
+// front of one that has no quotes would be an alias. It reports whether data could be read.
+func maskYAML(data, out []byte) bool {
+	y, err := conf.ParseYAML(data)
+	steps := stepLimit
+	for _, doc := range y.Docs {
+		maskNode(y, doc, out, false, 0, &steps)
+	}
+	return err == nil && steps >= 0
+}
+
+// maskNode masks the scalars, and lists of such, below keys that name secrets; in texts of several lines, which may be files
+// themselves, it masks line by line.
+func maskNode(y *conf.YAML, n *conf.YAMLNode, out []byte, secret bool, depth int, steps *int) {
+	if *steps--; *steps < 0 || depth > nestLimit {
+		*steps = -1
+		return
+	}
+	if n.Kind == conf.YAMLScalar && n.Text != "" {
+		at, ok := y.Locate(n)
+		switch text := out[at[0]:y.End(at[len(at)-1])]; {
+		case !ok:
+			*steps = -1
+		case secret:
+			maskLines(text)
+			if n.Plain && text[0] == '*' {
+				text[0] = 'x'
+			}
+		case bytes.IndexByte(text, '\n') >= 0:
+			for line := range bytes.Lines(text) {
+				maskLine(bytes.TrimSuffix(line, []byte{'\n'}))
+			}
+		}
+	}
+	for _, item := range n.Items {
+		maskNode(y, item, out, secret, depth+1, steps)
+	}
+	for _, p := range n.Pairs {
+		maskNode(y, p.Value, out, p.Key.Kind == conf.YAMLScalar && holdsSecretWord([]byte(p.Key.Text)), depth+1, steps)
+	}
+}
+
+func maskLines(text []byte) {
+	for line := range bytes.Lines(text) {
+		maskValue(bytes.TrimSuffix(line, []byte{'\n'}))
+	}
 }
 
 func holdsSecretWord(data []byte) bool {
@@ -158,6 +227,19 @@ func maskLine(line []byte) {
 			maskValue(line[m[2]:m[3]])
 		}
 	}
+	maskURLs(line)
+}
+
+// maskURLs masks user information and parameters of URLs.
+func maskURLs(line []byte) {
+	if len(line) > 4096 {
+		return
+	}
+	if bytes.ContainsAny(line, "?&;") {
+		for _, m := range urlParameter.FindAllSubmatchIndex(line, -1) {
+			maskValue(line[m[2]:m[3]])
+		}
+	}
 	if bytes.IndexByte(line, '@') >= 0 {
 		for _, m := range urlUserinfo.FindAllIndex(line, -1) {
 			maskValue(line[m[0]+3 : m[1]-1])
@@ -178,13 +260,16 @@ func mayBeNginx(line []byte) bool {
 // maskValue leaves what parsers of configuration look at, so that a masked file has the structure that it had.
 func maskValue(value []byte) {
 	comment := func(i int) bool { return i >= 0 && i+1 < len(value) && value[i] == '-' && value[i+1] == '-' } // Lua's
+	const kept = " \t\r\"'\\;{}#$"
 	dash := -1
-	for i, c := range value {
-		if comment(i) {
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case comment(i):
 			dash = i + 1
-			continue
-		}
-		if i != dash && strings.IndexByte(" \t\r\"'\\;{}#$", c) < 0 {
+		case i == dash:
+		case c == '\\' && i+1 < len(value) && strings.IndexByte(kept, value[i+1]) >= 0:
+			i++ // it escapes what is structure
+		case strings.IndexByte(kept, c) < 0, c == '\\' && i+1 < len(value): // an escape such as \u0041 must not be left in pieces
 			value[i] = '*'
 		}
 	}
