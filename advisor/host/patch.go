@@ -148,13 +148,13 @@ func (f *Files) Edits(ctx context.Context, facts *advisor.Facts, before *advisor
 
 // editable is the one file that all changes are of, and its type; why says that it cannot be edited.
 func (f *Files) editable(facts *advisor.Facts, changes []advisor.Change) (name, kind, why string) {
-	kind = "sysctl"
+	kinds := []string{"sysctl"}
 	for _, c := range changes {
 		k, at := kindOf(c.Setting)
 		if k == nil {
 			continue
 		}
-		kind = k.operand
+		kinds = k.operands
 		if name == "" {
 			name = at.file
 		}
@@ -179,10 +179,10 @@ func (f *Files) editable(facts *advisor.Facts, changes []advisor.Change) (name, 
 	}
 	t, ok := f.recognise(name, maskSecrets(name, data), slices.Contains(f.operands, name))
 	switch {
-	case !ok || t.name != kind:
-		return "", "", fmt.Sprintf("%s is no %s file: change it by hand", name, kind)
+	case !ok || !slices.Contains(kinds, t.name):
+		return "", "", fmt.Sprintf("%s is no %s file: change it by hand", name, strings.Join(kinds, " or "))
 	case len(conf.Markers(data)) > 0:
 		return "", "", name + " is a template: change it by hand"
 	}
-	return name, kind, ""
+	return name, t.name, ""
 }

@@ -13,16 +13,16 @@ import (
 // settingKind is a kind of settings that stand in a program's files, and how these are changed. A kind makes edits; that they
 // are the right ones is proven for all kinds alike, by reading the files again and judging again.
 type settingKind struct {
-	prefix  string                                           // "nginx" of "nginx:FILE:LINE:DIRECTIVE"
-	operand string                                           // its type among FILE operands
-	edit    func(p *plan, s *placing) (why string)           // why it cannot be edited
-	after   func(p *plan, s *placing) advisor.PatchedService // what the program must be told
-	told    string                                           // the same in a rule's note: it is not said twice
+	prefix   string                                           // "nginx" of "nginx:FILE:LINE:DIRECTIVE"
+	operands []string                                         // the types of its files among FILE operands
+	edit     func(p *plan, s *placing) (why string)           // why it cannot be edited
+	after    func(p *plan, s *placing) advisor.PatchedService // what the program must be told
+	told     string                                           // the same in a rule's note: it is not said twice
 }
 
 // settingKinds is the one list of kinds beside kernel parameters.
 func settingKinds() []settingKind {
-	return []settingKind{nginxKind()}
+	return []settingKind{nginxKind(), tomcatKind(), activemqKind(), springKind()}
 }
 
 // kindOf finds the kind of a setting, and where it stands; nil for kernel parameters and what is not known here.
@@ -80,6 +80,20 @@ func (p *plan) openService(asked string) (e *editing, why string) {
 		return nil, fmt.Sprintf("%s cannot be read: %v", asked, err)
 	}
 	return p.open(file, asked, ownedService)
+}
+
+// restart is what follows for a program that reads its files when it starts. A table has its files' paths and systemd units.
+func restart(name, table, connections string) func(p *plan, s *placing) advisor.PatchedService {
+	return func(p *plan, s *placing) advisor.PatchedService {
+		after := advisor.PatchedService{Name: name, Connections: connections}
+		for row := range p.facts.Rows(table) {
+			file, _ := row.Cells["path"].Value.Text()
+			if unit, ok := row.Cells["unit"].Value.Text(); ok && file == s.place.file {
+				after.Commands = []string{"systemctl restart " + shellWord(unit)}
+			}
+		}
+		return after
+	}
 }
 
 // waysOfKind are the ways to change a setting of a service: in its file.

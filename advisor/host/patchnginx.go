@@ -17,7 +17,7 @@ import (
 // of the block that it is missing from: a proxy_pass, and then all blocks that proxy to the same upstream and lack it; 1 is
 // the main block.
 func nginxKind() settingKind {
-	return settingKind{prefix: "nginx", operand: "nginx", edit: editNginx, after: reloadNginx, told: "nginx -t and nginx -s reload"}
+	return settingKind{prefix: "nginx", operands: []string{"nginx"}, edit: editNginx, after: reloadNginx, told: "nginx -t and nginx -s reload"}
 }
 
 // wholeNginx reads the configurations of a host's nginx with all lines.

@@ -61,6 +61,7 @@ func (s *placing) next(why string) {
 // plan is one attempt to make all changes.
 type plan struct {
 	site     *site
+	facts    *advisor.Facts // before
 	style    advisor.PatchStyle
 	before   *sysctlLoad
 	reload   *sysctlLoad // by `sysctl --system`; the same as before where that is what runs at boot
@@ -165,7 +166,7 @@ type attempt struct {
 // for one.
 func (pr *proof) attempt(steps []*placing, search bool) *attempt {
 	a := &attempt{
-		plan:  &plan{site: pr.site, style: pr.options.Style, before: pr.load, reload: pr.reload, files: map[string]*editing{}, faults: map[*placing]string{}},
+		plan:  &plan{site: pr.site, facts: pr.facts, style: pr.options.Style, before: pr.load, reload: pr.reload, files: map[string]*editing{}, faults: map[*placing]string{}},
 		steps: steps, changed: map[string][]byte{}, running: map[string]advisor.Fact{},
 	}
 	a.place()

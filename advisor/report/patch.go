@@ -183,6 +183,10 @@ func (d *patchDoc) commandsAfter(heading string) {
 // connections.
 func (d *patchDoc) servicesAfter() {
 	for _, s := range d.Services {
+		if len(s.Commands) == 0 {
+			d.sayf("then restart %s: %s", s.Name, s.Connections)
+			continue
+		}
 		d.sayf("then, for %s to take it up:", s.Name)
 		for _, c := range s.Commands {
 			d.command(c)
