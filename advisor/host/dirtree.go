@@ -436,10 +436,18 @@ func readAll(fd int, limit int64) ([]byte, error) {
 		if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err == nil {
 			n = 0
 		}
-		buf = slices.Grow(buf[:n], large)
-		buf = buf[:cap(buf)]
+		buf = make([]byte, max(large, sizeWithin(fd, limit)+1))
 	}
 	return readRest(fd, buf, n, limit)
+}
+
+// sizeWithin is how long a file says that it is, so that it is read into one buffer; 0 where that is beyond the limit.
+func sizeWithin(fd int, limit int64) int64 {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Size > limit {
+		return 0
+	}
+	return st.Size
 }
 
 // readRest reads on behind the n bytes that buf holds, until the end of the file or the limit.
@@ -456,7 +464,9 @@ func readRest(fd int, buf []byte, n int, limit int64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if got == 0 {
+		if got == 0 && n > len(buf)/2 {
+			return buf[:n:n], nil
+		} else if got == 0 {
 			return bytes.Clone(buf[:n]), nil // most files are far smaller than the buffer
 		}
 		n += got

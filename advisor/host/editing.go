@@ -88,7 +88,10 @@ func (s *site) original(file, asked string) (src *original, why string) {
 	if err != nil {
 		return nil, fmt.Sprintf("%s cannot be read: %v", file, err)
 	}
-	src = &original{path: file, old: old, shown: maskSecrets(s.absolute(file), old)}
+	src = &original{path: file, old: old, shown: old}
+	if !s.readAs(file, old) { // else it holds no secret
+		src.shown = maskSecrets(s.absolute(file), old)
+	}
 	read := src.shown
 	if s.alone != "" {
 		read = old
@@ -104,6 +107,27 @@ func (s *site) original(file, asked string) (src *original, why string) {
 	}
 	s.originals[file] = src
 	return src, ""
+}
+
+// readAs reports whether the loaders have read just this content of a sysctl file.
+func (s *site) readAs(file string, data []byte) bool {
+	if s.alone != "" {
+		return false
+	}
+	f := s.load(nil).parsed[file]
+	return f != nil && holds(f, data)
+}
+
+// withoutSecrets is the file after the edits as collectors read it. Of one that holds no secret before only what is new can be one.
+func (e *editing) withoutSecrets(data []byte) []byte {
+	plain := len(e.old) > 0 && &e.old[0] == &e.shown[0] && len(e.tasks) == 0
+	for _, edit := range e.allEdits() {
+		plain = plain && len(suspectLines([]byte(e.replace(edited{e.wholeLines(edit), []conf.Edit{edit}})[1]))) == 0
+	}
+	if plain {
+		return data
+	}
+	return maskSecrets(e.path, data)
 }
 
 // create prepares a new file.

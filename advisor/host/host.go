@@ -31,6 +31,7 @@ type Options struct {
 	Deep     bool                     // also look for what costs a walk over all descriptors
 	Netns    string                   // network namespace to read: a process' number, a name of ip-netns(8), or "all"; empty: this program's
 	Follow   bool                     // compare each Facts with the one before
+	Edits    bool                     // Edits follow: what was parsed is kept for them
 
 	NginxConfs  []string // main files of nginx to read beside those that run; none: what runs or is installed
 	TomcatBases []string // directories with conf/server.xml, likewise
@@ -40,9 +41,10 @@ type Options struct {
 type Host struct {
 	tree     tree
 	options  Options
-	record   *recorder // nil where nothing is recorded
-	direct   tree      // the live machine, unrecorded; nil for another host
-	readings *readings // what its files held; nil: a capture's never change
+	record   *recorder    // nil where nothing is recorded
+	direct   tree         // the live machine, unrecorded; nil for another host
+	readings *readings    // what its files held; nil: a capture's never change
+	loads    *sysctlLoads // its sysctl files as they were judged; nil: not kept
 	parts    []*part
 	chosen   bool          // the namespaces were asked for
 	unread   []advisor.Gap // namespaces that were asked for and cannot be entered

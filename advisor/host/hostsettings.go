@@ -21,16 +21,24 @@ type sysctlLoads struct {
 	reload *sysctlLoad // by `sysctl --system`; the same as boot where that is what runs at boot
 	loader string      // see bootLoader
 	why    string
+	parsed parsedFiles
 }
 
-func loadSysctls(t tree) sysctlLoads {
-	l := sysctlLoads{}
+// parsedFiles are files by the path that links lead to, parsed once for both readings.
+type parsedFiles map[string]*conf.SysctlFile
+
+// loadSysctls reads them; known are files that are parsed already, which it does not change.
+func loadSysctls(t tree, known parsedFiles) sysctlLoads {
+	l := sysctlLoads{parsed: maps.Clone(known)}
+	if l.parsed == nil {
+		l.parsed = parsedFiles{}
+	}
 	l.loader, l.why = bootLoader(t)
 	expand := expandSysctls(t)
-	l.reload = loadProcps(t, expand)
+	l.reload = loadProcps(t, expand, l.parsed)
 	l.boot = l.reload
 	if l.loader == bootSystemd || l.loader == bootUnknown { // nearly all hosts boot by systemd; containers are started by none
-		l.boot = loadSystemd(t, expand)
+		l.boot = loadSystemd(t, expand, l.parsed)
 	}
 	return l
 }

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// overlay is a tree with some files changed or added. It holds what the collectors may see: secrets are masked on reading.
+// overlay is a tree with some files changed or added. It holds what the collectors may see, without secrets.
 type overlay struct {
 	tree
 	changed map[string][]byte
@@ -24,7 +24,7 @@ func (o overlay) read(file string, limit int64) ([]byte, error) {
 		}
 	}
 	if data, ok := o.changed[real]; ok {
-		return maskSecrets(real, data), nil
+		return data, nil
 	}
 	return o.tree.read(file, limit)
 }

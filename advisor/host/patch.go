@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,14 +27,14 @@ type site struct {
 	alone     string // the file; empty: a host
 	onlyConf  bool   // the loader reads /etc/sysctl.conf and nothing else
 	catalogue *advisor.Catalogue
-	readings  *readings                                           // what the files held when they were judged
-	raw       func(file string) ([]byte, error)                   // with secrets, for the lines around an edit
-	refuse    func(file string) string                            // why the file that is judged alone must be left alone
-	load      func(changed map[string][]byte) *sysctlLoad         // as the loader would read it
-	facts     func(changed map[string][]byte, b *advisor.Builder) // what the sysctl files say, or the file that is judged alone, read anew
-	services  func(changed map[string][]byte, b *advisor.Builder) // what the files of services say, read anew
-	live      func(key string) (string, bool)                     // a running value that is not among the facts
-	nginx     func() []*nginxConf                                 // the configurations of nginx, with each line of what they hold
+	readings  *readings                                                              // what the files held when they were judged
+	raw       func(file string) ([]byte, error)                                      // with secrets, for the lines around an edit
+	refuse    func(file string) string                                               // why the file that is judged alone must be left alone
+	load      func(changed map[string][]byte) sysctlLoads                            // as the loaders would read the sysctl files
+	facts     func(changed map[string][]byte, loads sysctlLoads, b *advisor.Builder) // what these say, or the file that is judged alone
+	services  func(changed map[string][]byte, b *advisor.Builder)                    // what the files of services say, read anew
+	live      func(key string) (string, bool)                                        // a running value that is not among the facts
+	nginx     func() []*nginxConf                                                    // the configurations of nginx, with each line of what they hold
 
 	originals map[string]*original // the files that were opened
 }
@@ -48,7 +49,7 @@ func (s *site) absolute(file string) string {
 
 // Edits turns changes into edits of this host's files, and proves them: they are made in memory, the files are read again
 // and judged again. A change after which its finding stays, or another one comes, is withheld.
-func (h *Host) Edits(ctx context.Context, facts *advisor.Facts, before *advisor.Diagnosis, changes []advisor.Change, o PatchOptions) *advisor.Patch {
+func (h *Host) Edits(ctx context.Context, facts *advisor.Facts, d *advisor.Diagnosis, changes []advisor.Change, o PatchOptions) *advisor.Patch {
 	raw := h.tree
 	if h.record != nil {
 		raw = h.record.inner
@@ -56,21 +57,25 @@ func (h *Host) Edits(ctx context.Context, facts *advisor.Facts, before *advisor.
 	if m, ok := raw.(masked); ok {
 		raw = m.tree
 	}
-	loader, _ := bootLoader(h.tree)
-	load := loadProcps
-	if loader == bootSystemd || loader == bootUnknown { // as loadSysctls chooses
-		load = loadSystemd
+	before := h.loads
+	if before == nil {
+		now := loadSysctls(h.tree, nil)
+		before = &now
 	}
-	expand := expandSysctls(h.tree)
 	s := &site{
-		tree: h.tree, onlyConf: loader == bootBusybox, catalogue: h.options.Catalogue, readings: h.readings,
+		tree: h.tree, onlyConf: before.loader == bootBusybox, catalogue: h.options.Catalogue, readings: h.readings,
 		raw: func(file string) ([]byte, error) { return raw.read(file, fileLimit) },
-		load: func(changed map[string][]byte) *sysctlLoad {
-			return load(overlay{h.tree, changed}, expand)
+		load: func(changed map[string][]byte) sysctlLoads {
+			if len(changed) == 0 {
+				return *before
+			}
+			known := maps.Clone(before.parsed)
+			maps.DeleteFunc(known, func(file string, _ *conf.SysctlFile) bool { _, ok := changed[file]; return ok })
+			return loadSysctls(overlay{h.tree, changed}, known)
 		},
-		facts: func(changed map[string][]byte, b *advisor.Builder) {
+		facts: func(changed map[string][]byte, loads sysctlLoads, b *advisor.Builder) {
 			after := &Host{tree: overlay{h.tree, changed}, options: h.options}
-			after.collectSettings(ctx, b)
+			after.recordSettings(loads, b)
 		},
 		services: func(changed map[string][]byte, b *advisor.Builder) {
 			after := h.after(overlay{h.tree, changed})
@@ -88,7 +93,7 @@ func (h *Host) Edits(ctx context.Context, facts *advisor.Facts, before *advisor.
 			return strings.TrimSpace(string(data)), err == nil
 		},
 	}
-	return s.patch(ctx, facts, before, changes, o)
+	return s.patch(facts, d, changes, o)
 }
 
 // after is this host once files are changed: the machine's own part, for whose services the files are.
@@ -97,7 +102,7 @@ func (h *Host) after(changed tree) *part {
 }
 
 // Edits turns changes into edits of the one file that facts are about.
-func (f *Files) Edits(ctx context.Context, facts *advisor.Facts, before *advisor.Diagnosis, changes []advisor.Change, o PatchOptions) *advisor.Patch {
+func (f *Files) Edits(_ context.Context, facts *advisor.Facts, before *advisor.Diagnosis, changes []advisor.Change, o PatchOptions) *advisor.Patch {
 	name, kind, why := f.editable(facts, changes)
 	if why != "" {
 		p := &advisor.Patch{}
@@ -119,23 +124,24 @@ func (f *Files) Edits(ctx context.Context, facts *advisor.Facts, before *advisor
 		return ""
 	}
 	content := func(changed map[string][]byte) []byte {
-		data, ok := changed[name]
-		if !ok {
-			data, _ = s.raw(name) // it was read a moment ago; what is gone is empty, and then no change is proven
+		if data, ok := changed[name]; ok {
+			return data
 		}
+		data, _ := s.raw(name) // it was read a moment ago; what is gone is empty, and then no change is proven
 		return maskSecrets(s.absolute(name), data)
 	}
-	s.load = func(changed map[string][]byte) *sysctlLoad {
-		if kind != "sysctl" {
-			return newSysctlLoad("", nil, nil)
+	s.load = func(changed map[string][]byte) sysctlLoads {
+		load := newSysctlLoad("", nil, nil)
+		if kind == "sysctl" {
+			load = loadText(name, content(changed))
 		}
-		return loadText(name, content(changed))
+		return sysctlLoads{boot: load, reload: load}
 	}
 	s.nginx = sync.OnceValue(func() []*nginxConf {
 		c, _ := nginxAlone(name, content(nil), true) // a broken file has no findings
 		return []*nginxConf{c}
 	})
-	s.facts = func(changed map[string][]byte, b *advisor.Builder) {
+	s.facts = func(changed map[string][]byte, _ sysctlLoads, b *advisor.Builder) {
 		again := *f // what it counts while judging is of no interest
 		again.gaps = nil
 		again.judge(name, content(changed), slices.Contains(f.operands, name), func(read *advisor.Facts) bool {
@@ -143,7 +149,7 @@ func (f *Files) Edits(ctx context.Context, facts *advisor.Facts, before *advisor
 			return false
 		})
 	}
-	return s.patch(ctx, facts, before, changes, o)
+	return s.patch(facts, before, changes, o)
 }
 
 // editable is the one file that all changes are of, and its type; why says that it cannot be edited.

@@ -3,7 +3,6 @@ package host
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -95,7 +94,6 @@ func (p *plan) noteSetting(s *placing, file, name, value, before string) {
 // proof is what an attempt is judged by.
 type proof struct {
 	*site
-	ctx       context.Context
 	facts     *advisor.Facts
 	diagnosis *advisor.Diagnosis
 	options   PatchOptions
@@ -103,12 +101,9 @@ type proof struct {
 	reload    *sysctlLoad
 }
 
-func (s *site) patch(ctx context.Context, facts *advisor.Facts, before *advisor.Diagnosis, changes []advisor.Change, o PatchOptions) *advisor.Patch {
-	pr := &proof{site: s, ctx: ctx, facts: facts, diagnosis: before, options: o, load: s.load(nil)}
-	pr.reload = pr.load
-	if s.alone == "" && pr.load.systemd {
-		pr.reload = loadProcps(s.tree, expandSysctls(s.tree))
-	}
+func (s *site) patch(facts *advisor.Facts, before *advisor.Diagnosis, changes []advisor.Change, o PatchOptions) *advisor.Patch {
+	loads := s.load(nil)
+	pr := &proof{site: s, facts: facts, diagnosis: before, options: o, load: loads.boot, reload: loads.reload}
 	var steps []*placing
 	for _, c := range changes {
 		steps = append(steps, pr.step(c))
@@ -156,7 +151,9 @@ type attempt struct {
 	*plan
 	steps    []*placing
 	changed  map[string][]byte
-	load     *sysctlLoad // after
+	shown    map[string][]byte // the same without secrets, for the collectors
+	loads    sysctlLoads       // after
+	load     *sysctlLoad       // that of the boot
 	commands []advisor.PatchedCommand
 	remarks  []string
 	running  map[string]advisor.Fact // of the keys that commands, or a reboot, change
@@ -167,7 +164,7 @@ type attempt struct {
 func (pr *proof) attempt(steps []*placing, search bool) *attempt {
 	a := &attempt{
 		plan:  &plan{site: pr.site, facts: pr.facts, style: pr.options.Style, before: pr.load, reload: pr.reload, files: map[string]*editing{}, faults: map[*placing]string{}},
-		steps: steps, changed: map[string][]byte{}, running: map[string]advisor.Fact{},
+		steps: steps, changed: map[string][]byte{}, shown: map[string][]byte{}, running: map[string]advisor.Fact{},
 	}
 	a.place()
 	if len(a.faults) > 0 {
@@ -178,7 +175,8 @@ func (pr *proof) attempt(steps []*placing, search bool) *attempt {
 	if len(a.faults) > 0 {
 		return a
 	}
-	a.load = pr.site.load(a.changed)
+	a.loads = pr.site.load(a.shown)
+	a.load = a.loads.boot
 	for _, s := range steps {
 		if s.kind == nil {
 			pr.effective(a, s)
@@ -208,7 +206,7 @@ func (a *attempt) write() {
 			}
 		}
 		if len(file.hunks) > 0 {
-			a.changed[file.path] = data
+			a.changed[file.path], a.shown[file.path] = data, file.withoutSecrets(data)
 		}
 	}
 }
@@ -289,9 +287,9 @@ func (pr *proof) factsAfter(a *attempt) *advisor.Facts {
 			b.Set(scalar, fact)
 		}
 	}
-	pr.site.facts(a.changed, b) // last: it compares with what runs
+	pr.site.facts(a.shown, a.loads, b) // last: it compares with what runs
 	if slices.ContainsFunc(a.steps, func(s *placing) bool { return s.kind != nil }) {
-		pr.services(a.changed, b)
+		pr.services(a.shown, b)
 	}
 	return b.Facts()
 }

@@ -15,7 +15,21 @@ import (
 // collectSettings reads the sysctl files as the loader that boots this host does: the table settings, and the family
 // declared with the values that the next boot ends with.
 func (h *Host) collectSettings(_ context.Context, b *advisor.Builder) []advisor.Gap {
-	loads := loadSysctls(h.tree)
+	loads := loadSysctls(h.tree, nil)
+	if h.options.Edits {
+		h.loads = &loads
+	}
+	h.recordSettings(loads, b)
+	if h.record != nil { // for `why`, which also says what is in the files that no loader opens
+		for _, m := range slices.Concat(loads.boot.Masked, loads.reload.Masked) {
+			maskedLines(h.tree, m.Path, "", false) // it reads them, and so they are recorded
+		}
+	}
+	return distinctGaps(slices.Concat(loads.boot.Gaps, loads.reload.Gaps))
+}
+
+// recordSettings tells what the loads come to.
+func (h *Host) recordSettings(loads sysctlLoads, b *advisor.Builder) {
 	if loads.loader == bootUnknown {
 		b.Set("boot.loader", advisor.Unknown(loads.why, advisor.Origin{}))
 	} else {
@@ -33,12 +47,6 @@ func (h *Host) collectSettings(_ context.Context, b *advisor.Builder) []advisor.
 	}
 	s.record(b)
 	loads.record(h.tree, b, h.options.Catalogue)
-	if h.record != nil { // for `why`, which also says what is in the files that no loader opens
-		for _, m := range slices.Concat(loads.boot.Masked, loads.reload.Masked) {
-			maskedLines(h.tree, m.Path, "", false) // it reads them, and so they are recorded
-		}
-	}
-	return distinctGaps(slices.Concat(loads.boot.Gaps, loads.reload.Gaps))
 }
 
 // keyExists asks the running kernel for a key; absent where none runs.

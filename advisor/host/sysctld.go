@@ -76,6 +76,7 @@ type sysctlLoad struct {
 	expand  func(pattern string) []string
 	systemd bool                     // else procps
 	read    map[string]*sysctlSource // by File: 99-sysctl.conf and sysctl.conf are often one
+	parsed  parsedFiles              // shared with another reading; nil: with none
 	named   map[string]bool          // targets that no glob may touch
 	byKey   map[string][]int         // indices in All by name, exclusions included, patterns not
 	globs   []int                    // indices in All of patterns
@@ -95,8 +96,9 @@ func newSysctlLoad(loader string, t tree, expand func(string) []string) *sysctlL
 // loadSystemd does what systemd-sysctl does at boot (systemd-sysctl.service(8), sysctl.d(5); src/sysctl/sysctl.c of
 // systemd 252). It does not read /etc/sysctl.conf, which Debian 12 therefore links as /etc/sysctl.d/99-sysctl.conf. Not
 // modelled: the credential sysctl.extra, and what udev applies to interfaces that appear later.
-func loadSystemd(t tree, expand func(pattern string) []string) *sysctlLoad {
+func loadSystemd(t tree, expand func(pattern string) []string, parsed parsedFiles) *sysctlLoad {
 	l := newSysctlLoad("systemd-sysctl", t, expand)
+	l.parsed = parsed
 	l.systemd = true
 	// FOREACH_DIRENT passes over hidden files (src/basic/dirent-util.h).
 	for _, name := range l.listDirs(func(name string) bool { return !strings.HasPrefix(name, ".") }) {
@@ -115,8 +117,9 @@ func loadSystemd(t tree, expand func(pattern string) []string) *sysctlLoad {
 }
 
 // loadProcps does what sysctl --system does (sysctl(8); PreloadSystem in src/sysctl.c of procps 4.0.2).
-func loadProcps(t tree, expand func(pattern string) []string) *sysctlLoad {
+func loadProcps(t tree, expand func(pattern string) []string, parsed parsedFiles) *sysctlLoad {
 	l := newSysctlLoad("sysctl --system", t, expand)
+	l.parsed = parsed
 	for _, name := range l.listDirs(func(string) bool { return true }) {
 		for _, match := range l.preloadGlob(name) {
 			l.preload(match)
@@ -230,6 +233,9 @@ func (l *sysctlLoad) parse(file string) (*conf.SysctlFile, error) {
 	if file == devNull {
 		return nil, nil
 	}
+	if f := l.parsed[file]; f != nil {
+		return f, nil
+	}
 	data, err := l.t.read(file, sysctlLimit)
 	if errors.Is(err, errNotRegular) {
 		if _, listErr := l.t.list(file); listErr == nil {
@@ -239,7 +245,11 @@ func (l *sysctlLoad) parse(file string) (*conf.SysctlFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return conf.ParseSysctl(data), nil
+	f := conf.ParseSysctl(data)
+	if l.parsed != nil {
+		l.parsed[file] = f
+	}
+	return f, nil
 }
 
 // preload is Preload of procps for one file.

@@ -204,7 +204,7 @@ func TestLoadSysctlsByHand(t *testing.T) {
 		},
 	} {
 		at := dirTreeAt(t, c.host.lay(t))
-		systemd, procps := loadSystemd(at, fakeExpand), loadProcps(at, fakeExpand)
+		systemd, procps := loadSystemd(at, fakeExpand, nil), loadProcps(at, fakeExpand, nil)
 		if got := writesOf(systemd); got != c.systemd {
 			t.Errorf("%s: systemd writes %q, want %q", c.name, got, c.systemd)
 		}
@@ -238,7 +238,7 @@ func TestSysctlPositions(t *testing.T) {
 		"/etc/sysctl.d/99-sysctl.conf": "->../sysctl.conf",
 		"/etc/sysctl.conf":             "# x\n\nnet.ipv4.a\t= 1 2\r\n  -net.ipv4.b\n",
 	}.lay(t))
-	got := loadSystemd(at, nil).All
+	got := loadSystemd(at, nil, nil).All
 	want := []sysctlAssignment{
 		{
 			Key: "net.ipv4.a", Value: "1 2", Path: "/etc/sysctl.d/99-sysctl.conf", File: "/etc/sysctl.conf", Line: 3, Column: 14,
@@ -281,10 +281,10 @@ func TestSysctlChain(t *testing.T) {
 		{"net.ipv4.conf.eth0.rp_filter", "0 wins", "0 wins"},
 		{"net.ipv4.ip_forward", "", ""},
 	} {
-		if got := show(loadSystemd(at, nil), c.key); got != c.systemd {
+		if got := show(loadSystemd(at, nil, nil), c.key); got != c.systemd {
 			t.Errorf("%s: systemd %q, want %q", c.key, got, c.systemd)
 		}
-		if got := show(loadProcps(at, nil), c.key); got != c.procps {
+		if got := show(loadProcps(at, nil, nil), c.key); got != c.procps {
 			t.Errorf("%s: procps %q, want %q", c.key, got, c.procps)
 		}
 	}
@@ -326,7 +326,7 @@ func TestSysctlGaps(t *testing.T) {
 		"/etc/sysctl.d/a.conf": &fs.PathError{Op: "read", Path: "/etc/sysctl.d/a.conf", Err: fs.ErrPermission},
 		"/run/sysctl.d":        errNotCaptured,
 	}}
-	for _, l := range []*sysctlLoad{loadSystemd(at, nil), loadProcps(at, nil)} {
+	for _, l := range []*sysctlLoad{loadSystemd(at, nil, nil), loadProcps(at, nil, nil)} {
 		if got := writesOf(l); got != "k.b=1" {
 			t.Errorf("%s writes %q, want %q", l.Loader, got, "k.b=1")
 		}
@@ -350,7 +350,7 @@ func TestSysctlLoadIsLinear(t *testing.T) {
 	b.WriteString(strings.Repeat("{", 4000) + "*" + strings.Repeat(",}", 4000) + " = 1\n")
 	at := dirTreeAt(t, sysctlHost{"/etc/sysctl.d/a.conf": b.String()}.lay(t))
 	start := time.Now()
-	for _, l := range []*sysctlLoad{loadSystemd(at, fakeExpand), loadProcps(at, fakeExpand)} {
+	for _, l := range []*sysctlLoad{loadSystemd(at, fakeExpand, nil), loadProcps(at, fakeExpand, nil)} {
 		if w, ok := l.winner("k.b"); !ok || w.Value != strconv.Itoa(n-1) {
 			t.Errorf("%s: k.b ends as %q, %v", l.Loader, w.Value, ok)
 		}
@@ -449,9 +449,9 @@ func FuzzLoadSysctls(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		for _, load := range []func(tree, func(string) []string) *sysctlLoad{loadSystemd, loadProcps} {
+		for _, load := range []func(tree, func(string) []string, parsedFiles) *sysctlLoad{loadSystemd, loadProcps} {
 			for _, expand := range []func(string) []string{nil, fakeExpand} {
-				checkLoad(t, load(at, expand))
+				checkLoad(t, load(at, expand, nil))
 			}
 		}
 	})
@@ -708,15 +708,15 @@ type failer interface{ Errorf(string, ...any) }
 
 func compareLoaders(t failer, tb testing.TB, h sysctlHost, root string, expand func(string) []string) {
 	at := dirTreeAt(tb, root)
-	for loader, load := range map[string]func(tree, func(string) []string) *sysctlLoad{"systemd": loadSystemd, "procps": loadProcps} {
+	for loader, load := range map[string]func(tree, func(string) []string, parsedFiles) *sysctlLoad{"systemd": loadSystemd, "procps": loadProcps} {
 		before, after, said := runReal(tb, root, loader)
-		l := load(at, expand)
+		l := load(at, expand, nil)
 		want := realKernel(before, l)
 		if !maps.Equal(after, want) {
 			t.Errorf("%s made of %q\n%v, we expect\n%v of the writes %s\nit said: %s", l.Loader, h, after, want, writesOf(l), said)
 		}
 		// Where the names that exist are not known, the winner of each key is the same.
-		unexpanded := load(at, nil)
+		unexpanded := load(at, nil, nil)
 		for _, target := range realKeys() {
 			key := dotted(target)
 			w1, ok1 := l.winner(key)
@@ -810,7 +810,7 @@ func TestFileOrderAgreesWithSystemdAnalyze(t *testing.T) {
 			rt.Fatal(err)
 		}
 		var got []string
-		for _, src := range loadSystemd(tr, nil).Files {
+		for _, src := range loadSystemd(tr, nil, nil).Files {
 			got = append(got, src.Path)
 		}
 		if !slices.Equal(got, want) {

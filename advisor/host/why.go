@@ -34,7 +34,7 @@ func (h *Host) Why(ctx context.Context, name string) *advisor.Why {
 		w.Kernel = kernel.String()
 	}
 	w.Default, w.DefaultNote = c.DefaultValue(key, kernel, b.View())
-	loads := loadSysctls(h.tree)
+	loads := loadSysctls(h.tree, nil)
 	w.Boot = h.story(loads.boot, key)
 	w.BootWhy = loads.why
 	switch loads.loader {

@@ -334,7 +334,7 @@ func (d *patchDoc) diff(f advisor.FileEdit, created bool) error {
 		fmt.Fprintf(&d.buf, "new file mode 100644\n")
 		from = "/dev/null"
 	}
-	text, err := unified(from, to, string(f.Old), f.Edits)
+	text, err := unified(from, to, f.Old, f.Edits)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
@@ -345,7 +345,7 @@ func (d *patchDoc) diff(f advisor.FileEdit, created bool) error {
 // unified is the diff of known edits. The library looks at all of a file for each edit, so it is given only the lines around
 // edits that are near each other, and the numbers in its headers are set right: those of the new file are wrong, too, where
 // a hunk holds several edits (v0.4.1 forgets the lines between them).
-func unified(from, to, old string, edits []advisor.TextEdit) (string, error) {
+func unified(from, to string, old []byte, edits []advisor.TextEdit) (string, error) {
 	var b strings.Builder
 	before, grown, last := 0, 0, 0 // lines before the window, lines added before the hunk, and where the window begins
 	for len(edits) > 0 {
@@ -355,14 +355,14 @@ func unified(from, to, old string, edits []advisor.TextEdit) (string, error) {
 			end = max(end, linesOn(old, edits[n].End))
 			n++
 		}
-		before += strings.Count(old[last:start], "\n")
+		before += bytes.Count(old[last:start], []byte{'\n'})
 		last = start
 		window := make([]udiff.Edit, n)
 		for i, e := range edits[:n] {
 			window[i] = udiff.Edit{Start: e.Start - start, End: e.End - start, New: e.New}
 		}
 		edits = edits[n:]
-		text, err := udiff.ToUnified(from, to, old[start:end], window, udiff.DefaultContextLines)
+		text, err := udiff.ToUnified(from, to, string(old[start:end]), window, udiff.DefaultContextLines)
 		if err != nil {
 			return "", err
 		}
@@ -410,9 +410,9 @@ func moveHunk(header string, before int, grown *int) string {
 }
 
 // linesBack is the beginning of the line that holds a byte, and of the context before it.
-func linesBack(text string, at int) int {
+func linesBack(text []byte, at int) int {
 	for range udiff.DefaultContextLines + 1 {
-		if at = strings.LastIndexByte(text[:at], '\n'); at < 0 {
+		if at = bytes.LastIndexByte(text[:at], '\n'); at < 0 {
 			return 0
 		}
 	}
@@ -420,9 +420,9 @@ func linesBack(text string, at int) int {
 }
 
 // linesOn is the end of the line that holds a byte, and of the context after it.
-func linesOn(text string, at int) int {
+func linesOn(text []byte, at int) int {
 	for range udiff.DefaultContextLines + 1 {
-		n := strings.IndexByte(text[at:], '\n')
+		n := bytes.IndexByte(text[at:], '\n')
 		if n < 0 {
 			return len(text)
 		}

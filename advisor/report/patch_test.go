@@ -122,7 +122,7 @@ func TestUnified(t *testing.T) {
 				break
 			}
 		}
-		got, err := unified("a/x", "b/x", old, edits)
+		got, err := unified("a/x", "b/x", []byte(old), edits)
 		want, wantErr := udiff.ToUnified("a/x", "b/x", old, whole, udiff.DefaultContextLines)
 		if err != nil || wantErr != nil || oldSide(got) != oldSide(want) {
 			t.Fatalf("%v %v of %q\n%s\nwant\n%s", err, wantErr, old, got, want)
@@ -184,7 +184,7 @@ func TestUnifiedIsFast(t *testing.T) {
 		}
 		yardstick = min(yardstick, time.Since(start))
 		start = time.Now()
-		if text, err := unified("a/x", "b/x", old, edits); err != nil || strings.Count(text, "\n@@") != 50 {
+		if text, err := unified("a/x", "b/x", []byte(old), edits); err != nil || strings.Count(text, "\n@@") != 50 {
 			t.Fatal(err)
 		}
 		best = min(best, time.Since(start))

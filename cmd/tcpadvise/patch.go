@@ -151,7 +151,9 @@ func (m *patchMaker) make(ctx context.Context, in *input, operands []string) ([]
 }
 
 func (m *patchMaker) makeHost(ctx context.Context, in *input) ([]advisor.Gap, error) {
-	h, err := host.Open(in.host(m.set))
+	options := in.host(m.set)
+	options.Edits = true
+	h, err := host.Open(options)
 	if err != nil {
 		return nil, incomplete(err)
 	}

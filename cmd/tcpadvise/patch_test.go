@@ -400,8 +400,8 @@ func commandsIn(text string) (commands []string) {
 	return commands
 }
 
-// TestPatchOfLargeFile: 10 MB with 50 changes.
-func TestPatchOfLargeFile(t *testing.T) {
+// largeSysctls is 10 MB with 50 lines that are to go.
+func largeSysctls() string {
 	var b strings.Builder
 	for n := 0; b.Len() < 10_000_000; n++ {
 		fmt.Fprintf(&b, "# %06d %s\n", n, strings.Repeat("-", 180))
@@ -409,7 +409,13 @@ func TestPatchOfLargeFile(t *testing.T) {
 			b.WriteString("net.ipv4.tcp_tw_recycle = 1\n")
 		}
 	}
-	root := image{"/etc/sysctl.d/99-big.conf": b.String(), "/usr/lib/systemd/systemd-sysctl": ""}.lay(t)
+	return b.String()
+}
+
+// TestPatchOfLargeFile: 10 MB with 50 changes.
+func TestPatchOfLargeFile(t *testing.T) {
+	large := largeSysctls()
+	root := image{"/etc/sysctl.d/99-big.conf": large, "/usr/lib/systemd/systemd-sysctl": ""}.lay(t)
 	start := time.Now()
 	diff, _ := tcpadvise(t, exitPass, "patch", "--root", root, "--kernel", "6.1")
 	took := time.Since(start)
@@ -421,7 +427,7 @@ func TestPatchOfLargeFile(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	applyDiff(t, "patch", root, diff)
-	if files(t, root)["/etc/sysctl.d/99-big.conf"] != strings.ReplaceAll(b.String(), "net.ipv4.tcp_tw_recycle = 1\n", "") {
+	if files(t, root)["/etc/sysctl.d/99-big.conf"] != strings.ReplaceAll(large, "net.ipv4.tcp_tw_recycle = 1\n", "") {
 		t.Error("the lines around are changed")
 	}
 }
