@@ -112,7 +112,7 @@ func (pr *proof) waysOfKind(s *placing) (ways []way, why string) {
 func (s *placing) notes() (all []string) {
 	for _, note := range s.change.Notes {
 		if s.kind != nil && s.kind.told != "" {
-			note = strings.TrimPrefix(strings.TrimPrefix(note, s.kind.told), "; ")
+			note = strings.Trim(strings.TrimSuffix(strings.TrimPrefix(note, s.kind.told), s.kind.told), ";. ")
 		}
 		if note != "" {
 			all = append(all, s.key+": "+note)

@@ -11,7 +11,7 @@ import (
 // springKind are properties of Spring Boot, as spring:FILE:LINE:KEY with the key as the file has it, of nested YAML joined by dots.
 func springKind() settingKind {
 	return settingKind{prefix: "spring", operands: []string{"spring"}, edit: editSpring, after: restart("the application", "spring_settings",
-		"it reads its properties when it starts. A restart ends all connections; with server.shutdown=graceful it first finishes the requests that it has")}
+		"it reads its properties when it starts. A restart ends all connections; with server.shutdown=graceful it first finishes the requests that it has"), told: "The application must be restarted"}
 }
 
 func editSpring(p *plan, s *placing) (why string) {

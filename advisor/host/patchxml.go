@@ -17,7 +17,7 @@ import (
 // begins on, or that of the attribute. One that is missing is added.
 func tomcatKind() settingKind {
 	return settingKind{prefix: "tomcat", operands: []string{"server.xml", "context.xml"}, edit: editTomcat, after: restart("Tomcat", "tomcat_connectors",
-		"Tomcat reads its files when it starts. A restart ends all connections, and requests under way fail unless a proxy asks another server: take it out of the load balancer first")}
+		"Tomcat reads its files when it starts. A restart ends all connections, and requests under way fail unless a proxy asks another server: take it out of the load balancer first"), told: "then restart Tomcat"}
 }
 
 // activemqKind are options in the uri of a transportConnector of ActiveMQ, or its attributes, as activemq:FILE:LINE:OPTION with the
