@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,6 +112,9 @@ func TestTimeWaitSettings(t *testing.T) {
 				r.only(t, "time-wait/port-exhaustion", "error", "high").says(t, fmt.Sprintf(exhausted, ""))
 			},
 		},
+		"reuse after 100 ms": { // tcp_tw_reuse_delay, from Linux 6.14 on; before, the delay is a second
+			[]string{"net.ipv4.tcp_tw_reuse=1", "net.ipv4.tcp_tw_reuse_delay=100"}, elsewhere, "", perRequest, more, ports, quietly,
+		},
 		"a small table": {
 			[]string{"net.ipv4.tcp_tw_reuse=0", "net.ipv4.tcp_max_tw_buckets=200"}, elsewhere, "", perRequest, more, [2]float64{200, 200},
 			func(t *testing.T, r diagnosis) {
@@ -133,6 +137,14 @@ func TestTimeWaitSettings(t *testing.T) {
 				return
 			}
 			front := startProxyPair(t, c.backend, c.upstream, c.location)
+			delay := time.Second
+			if slices.Contains(c.sysctls, "net.ipv4.tcp_tw_reuse_delay=100") {
+				if exists("/proc/sys/net/ipv4/tcp_tw_reuse_delay") {
+					delay /= 10
+				} else {
+					c.sysctls = c.sysctls[:1]
+				}
+			}
 			setSysctl(t, c.sysctls...)
 			ok, bad := load(t, 1500*time.Millisecond)
 			for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && // a slow machine has more time
@@ -144,7 +156,7 @@ func TestTimeWaitSettings(t *testing.T) {
 			if refused := strings.Contains(front.log(t, "error.log"), "(99: Cannot assign requested address)"); c.answers == ports && !refused || refused != (bad > 0) {
 				t.Errorf("%d failed, without a port: %v", bad, refused)
 			}
-			time.Sleep(beyondTraffic) // older than tcp_tw_reuse_delay
+			time.Sleep(delay + 300*time.Millisecond) // until what is left may be taken over
 			near(t, "TIME_WAIT", float64(dialled(stTimeWait, 8081)), c.timeWait[0], c.timeWait[1])
 			c.finds(t, check(t))
 		})
