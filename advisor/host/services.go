@@ -24,7 +24,8 @@ import (
 //
 //	found, gaps := s.of("Tomcat", func(v *service) bool { return v.kind == javaService && v.arg("-Dcatalina.base") != "" })
 //
-// What has another root directory has files that are not those seen here; of makes each such service a gap. Relative paths of
+// What has another root directory has files that are not those seen here, and what has another network namespace listens on ports
+// that are not; of makes each such service a gap. Relative paths of
 // a service's arguments are relative to its working directory: v.path("-jar").
 
 // The kinds of service.
@@ -40,6 +41,7 @@ type service struct {
 	soft, hard string       // limits of open files, of nginx its workers': a number, "unlimited" or denied; empty: none runs
 	unit       string       // of systemd; empty: none
 	container  string       // not empty: it has another root directory, "container ID" or "another root directory"
+	netns      string       // "another" than was read: its ports are not those seen here; empty: the same
 	cwd        string       // working directory; empty: not known (whose process it is, only root may look)
 	args       []serviceArg // the white-listed ones, in the order of the command line
 }
@@ -94,13 +96,16 @@ func (s *services) failed() error {
 	return s.err
 }
 
-// of picks the running services that is wants. One that has files of its own is a gap instead, under the name given.
+// of picks the running services that is wants. One that has files or ports of its own is a gap instead, under the name given.
 func (s *services) of(name string, is func(*service) bool) (found []service, gaps []advisor.Gap) {
 	for i := range s.running {
 		switch v := &s.running[i]; {
 		case !is(v):
 		case v.container != "":
 			gaps = append(gaps, advisor.Gap{Source: fmt.Sprintf("%s, process %d", name, v.pid), Why: "runs in " + v.container + " and has files of its own: not judged"})
+		case v.netns != "":
+			gaps = append(gaps, advisor.Gap{Source: fmt.Sprintf("%s, process %d", name, v.pid),
+				Why: fmt.Sprintf("runs in another network namespace and has ports of its own: as root, --netns %d judges it", v.pid)})
 		default:
 			found = append(found, *v)
 		}
@@ -184,7 +189,7 @@ func (v *service) encode() []byte {
 // fields are what is told of each service.
 func (v *service) fields() func(yield func(string, *string) bool) {
 	return func(yield func(string, *string) bool) {
-		_ = yield("soft", &v.soft) && yield("hard", &v.hard) && yield("unit", &v.unit) && yield("container", &v.container) && yield("cwd", &v.cwd)
+		_ = yield("soft", &v.soft) && yield("hard", &v.hard) && yield("unit", &v.unit) && yield("container", &v.container) && yield("netns", &v.netns) && yield("cwd", &v.cwd)
 	}
 }
 
@@ -245,6 +250,7 @@ func walkServices(ctx context.Context, emit func([]byte) error) error {
 	}
 	slices.Sort(pids)
 	w := serviceWalk{processWalk: processWalk{buf: make([]byte, 8<<10)}, masters: map[int]*service{}, workers: map[int]int{}}
+	w.netns, _ = socketInode(threadNet() + "/sockstat")
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -273,6 +279,7 @@ type serviceWalk struct {
 	found   []*service
 	masters map[int]*service // of nginx, by process
 	workers map[int]int      // of a master
+	netns   uint64           // socketInode of the namespace that is read
 }
 
 // look takes in one process. For most of them that is a look at their name. A worker comes after its master, unless numbers
@@ -361,13 +368,16 @@ func (v *service) set(name, value string) {
 	}
 }
 
-// place finds the unit of a service, and whether its files are those seen here.
+// place finds the unit of a service, and whether its files and ports are those seen here.
 func (w *serviceWalk) place(v *service, dir string) {
 	cgroup := ""
 	if text, err := w.read(dir + "/cgroup"); err == nil {
 		cgroup = cgroupOf(text)
 	}
 	v.unit = unitOf(cgroup)
+	if netns, ok := socketInode(dir + "/net/sockstat"); ok && netns != w.netns {
+		v.netns = "another"
+	}
 	if sameRoot(dir, cgroup) {
 		return
 	}

@@ -43,6 +43,7 @@ func TestServiceRecord(t *testing.T) {
 		{kind: javaService, pid: 7, soft: "1024", hard: "unlimited", unit: "a.service", cwd: "/srv/\xff \"x\"\n", args: []serviceArg{{"-jar", "a=b.jar"}, {"-jar", "last.jar"}}},
 		{kind: javaService, pid: 8, soft: denied, container: "container abc"},
 		{kind: javaService, pid: 9},
+		{kind: javaService, pid: 10, netns: "another"},
 	}
 	var s services
 	for i := range all {
@@ -57,7 +58,10 @@ func TestServiceRecord(t *testing.T) {
 		t.Error(got)
 	}
 	found, gaps := s.of("Java", func(v *service) bool { return v.pid != 9 })
-	if len(found) != 1 || len(gaps) != 1 || gaps[0] != (advisor.Gap{Source: "Java, process 8", Why: "runs in container abc and has files of its own: not judged"}) {
+	if len(found) != 1 || !slices.Equal(gaps, []advisor.Gap{
+		{Source: "Java, process 8", Why: "runs in container abc and has files of its own: not judged"},
+		{Source: "Java, process 10", Why: "runs in another network namespace and has ports of its own: as root, --netns 10 judges it"},
+	}) {
 		t.Error(found, gaps)
 	}
 	for _, bad := range []string{"java\n", "java x\n", `java 1 "a`, `java 1 "a"`, `java 1 a`} {

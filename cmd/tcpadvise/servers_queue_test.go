@@ -166,6 +166,33 @@ func TestServerInOtherNetns(t *testing.T) {
 	}
 }
 
+// The configuration of an nginx is judged with the namespace that it listens in: elsewhere its ports are not those of its neighbours.
+func TestNginxInOtherNetns(t *testing.T) {
+	t.Parallel()
+	if !inOwnNetns(t) {
+		return
+	}
+	dir := nginxFiles(t, "server { listen 80; location / { proxy_pass http://127.0.0.1:8080; proxy_ignore_client_abort on; } }")
+	nginx := start(t, dir, 0, syscall.SIGTERM, "unshare", "-n", "sh", "-c", `ip link set lo up && exec "$@"`, "sh",
+		"nginx", "-p", dir, "-e", "error.log", "-c", filepath.Join(dir, "nginx.conf"))
+	eventually(t, "it has a worker", func() bool { return len(nginx.children(t)) == 1 && exists(filepath.Join(dir, "nginx.pid")) })
+	args := []string{"--only", "nginx/*"}
+	conf := filepath.Join(dir, "nginx.conf")
+	mentioned := func(r diagnosis) bool {
+		return slices.ContainsFunc(r.Findings, func(f finding) bool {
+			return f.Rule == "nginx/ignore-client-abort" && strings.Contains(f.Message, conf)
+		})
+	}
+	if r := check(t, args...); mentioned(r) || !slices.ContainsFunc(r.Gaps, func(g gap) bool {
+		return g.Source == fmt.Sprintf("nginx, process %d", nginx.pid) && strings.HasPrefix(g.Why, "runs in another network namespace")
+	}) {
+		t.Errorf("found %v, gaps %+v", r.rules(), r.Gaps)
+	}
+	if r := check(t, append(args, "--netns", fmt.Sprint(nginx.pid))...); !mentioned(r) {
+		t.Errorf("found %v, gaps %+v", r.rules(), r.Gaps)
+	}
+}
+
 // Normal closing at 2000 connections a second: no look, of fifty, takes what it sees for a fault. It has the machine to itself.
 func TestNormalTraffic(t *testing.T) {
 	if !inOwnNetns(t) {

@@ -61,8 +61,6 @@ const perRequest = `proxy_http_version 1.1; proxy_set_header Connection "";`
 
 // What each setting of the connecting host does to TIME_WAIT, as popular guides have them; measured with real connections.
 func TestTimeWaitSettings(t *testing.T) {
-	const exhausted = "1000 of 1000 local ports from 10.0.0.1 to 10.0.0.1 port 8081 are taken%s, so that connect() fails with EADDRNOTAVAIL or soon will: " +
-		"1000 in TIME_WAIT, 0 open, 0 in other states"
 	ports, more := [2]float64{1000, 1000}, [2]float64{1500, 1e9}
 	for name, c := range map[string]struct {
 		sysctls            []string
@@ -74,20 +72,18 @@ func TestTimeWaitSettings(t *testing.T) {
 		"reuse off": {
 			[]string{"net.ipv4.tcp_tw_reuse=0"}, elsewhere, "", perRequest, ports, ports,
 			func(t *testing.T, r diagnosis) {
-				f := r.only(t, "time-wait/port-exhaustion", "error", "high")
-				f.says(t, fmt.Sprintf(exhausted, ""))
+				f := exhausted(t, r)
 				f.changes(t, "sysctl:net.ipv4.tcp_tw_reuse=1 review")
-				r.quiet(t, f.Rule, "ports/range-narrow")
+				r.quiet(t, f.Rule, f.ExplainedBy, "ports/range-narrow")
 			},
 		},
 		"reuse on loopback only, to another host": {
 			[]string{"net.ipv4.tcp_tw_reuse=2"}, elsewhere, "", perRequest, ports, ports,
 			func(t *testing.T, r diagnosis) {
-				f := r.only(t, "time-wait/port-exhaustion", "error", "high")
-				f.says(t, fmt.Sprintf(exhausted, ""))
+				f := exhausted(t, r)
 				f.changes(t, "sysctl:net.ipv4.tcp_tw_reuse=1 review")
 				r.only(t, "time-wait/reuse-loopback-only", "warning", "high").changes(t, "sysctl:net.ipv4.tcp_tw_reuse=1 review")
-				r.quiet(t, f.Rule, "time-wait/reuse-loopback-only", "ports/range-narrow")
+				r.quiet(t, f.Rule, f.ExplainedBy, "time-wait/reuse-loopback-only", "ports/range-narrow")
 			},
 		},
 		"reuse on loopback only, on loopback": {
@@ -99,21 +95,21 @@ func TestTimeWaitSettings(t *testing.T) {
 		"reuse without timestamps": {
 			[]string{"net.ipv4.tcp_tw_reuse=1", "net.ipv4.tcp_timestamps=0"}, elsewhere, "", perRequest, ports, ports,
 			func(t *testing.T, r diagnosis) {
-				f := r.only(t, "time-wait/port-exhaustion", "error", "high")
-				f.says(t, fmt.Sprintf(exhausted, ""))
+				f := exhausted(t, r)
 				f.changes(t)
 				r.only(t, "time-wait/reuse-inert", "warning", "certain").changes(t, "sysctl:net.ipv4.tcp_timestamps=1 review")
-				r.quiet(t, f.Rule, "time-wait/reuse-inert", "ports/range-narrow")
+				r.quiet(t, f.Rule, f.ExplainedBy, "time-wait/reuse-inert", "ports/range-narrow")
 			},
 		},
 		"fin_timeout": {
 			[]string{"net.ipv4.tcp_tw_reuse=0", "net.ipv4.tcp_fin_timeout=2"}, elsewhere, "", perRequest, ports, ports,
 			func(t *testing.T, r diagnosis) {
-				r.only(t, "time-wait/port-exhaustion", "error", "high").says(t, fmt.Sprintf(exhausted, ""))
+				f := exhausted(t, r)
+				r.quiet(t, f.Rule, f.ExplainedBy, "ports/range-narrow")
 			},
 		},
 		"reuse after 100 ms": { // tcp_tw_reuse_delay, from Linux 6.14 on; before, the delay is a second
-			[]string{"net.ipv4.tcp_tw_reuse=1", "net.ipv4.tcp_tw_reuse_delay=100"}, elsewhere, "", perRequest, more, ports, quietly,
+			[]string{"net.ipv4.tcp_tw_reuse=1", "net.ipv4.tcp_tw_reuse_delay=100"}, elsewhere, "", perRequest, more, [2]float64{400, 1000}, quietly,
 		},
 		"a small table": {
 			[]string{"net.ipv4.tcp_tw_reuse=0", "net.ipv4.tcp_max_tw_buckets=200"}, elsewhere, "", perRequest, more, [2]float64{200, 200},
@@ -161,6 +157,18 @@ func TestTimeWaitSettings(t *testing.T) {
 			c.finds(t, check(t))
 		})
 	}
+}
+
+// exhausted is the finding that all ports are taken, under the line of nginx's configuration that is missing.
+func exhausted(t *testing.T, r diagnosis) finding {
+	t.Helper()
+	f := r.only(t, "time-wait/port-exhaustion", "error", "high")
+	f.says(t, "1000 of 1000 local ports from 10.0.0.1 to 10.0.0.1 port 8081 are taken, so that connect() fails with EADDRNOTAVAIL or soon will: "+
+		"1000 in TIME_WAIT, 0 open, 0 in other states")
+	r.explained(t, f.Rule, "time-wait/no-connection-reuse")
+	r.only(t, "time-wait/no-connection-reuse", "warning", "high").says(t, "at least 50 % of the 1000 local ports to 10.0.0.1:8081 of upstream backend are "+
+		"taken, and nginx opens a connection to it for each request: the upstream block has no keepalive")
+	return f
 }
 
 func quietly(t *testing.T, r diagnosis) {
