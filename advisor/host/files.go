@@ -41,6 +41,7 @@ func fileTypes() []fileType {
 		{"tuned", isTunedPath, looksLikeTuned, tunedFacts},
 		{"server.xml", never, looksLikeTomcat("Server", "<Service"), tomcatFacts("Server")},
 		{"context.xml", never, looksLikeTomcat("Context", "<Resource"), tomcatFacts("Context")},
+		{"activemq.xml", never, looksLikeActiveMQ, activemqFacts},
 		{"nginx", isNginxPath, looksLikeNginx, nginxFacts},
 		{"spring", isSpringPath, looksLikeSpring, springFacts},
 	}

@@ -183,6 +183,7 @@ func (p *part) fileCollectors() []collector {
 		p.collectTomcat,
 		p.collectHops, // the last: it joins what the others found
 		p.collectSpring,
+		p.collectActiveMQ,
 	}
 }
 
