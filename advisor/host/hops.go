@@ -64,17 +64,16 @@ func hopTable(f *advisor.Facts) (t advisor.Table) {
 type hopJoin struct {
 	facts     *advisor.Facts
 	host      string
-	listening map[int64][]string // names of processes by port; those that are not known are empty
+	listening map[int64][]advisor.Row // listeners by port
 	upstreams map[[2]string]advisor.Row
 }
 
 func newHopJoin(f *advisor.Facts) *hopJoin {
-	j := &hopJoin{facts: f, listening: map[int64][]string{}, upstreams: map[[2]string]advisor.Row{}}
+	j := &hopJoin{facts: f, listening: map[int64][]advisor.Row{}, upstreams: map[[2]string]advisor.Row{}}
 	j.host, _ = f.Scalar("host.name").Value.Text()
 	for _, row := range f.Table("listeners").Rows {
 		if port, ok := row.Cells["port"].Value.Int(); ok {
-			name, _ := row.Cells["process"].Value.Text()
-			j.listening[port] = append(j.listening[port], name)
+			j.listening[port] = append(j.listening[port], row)
 		}
 	}
 	for _, row := range f.Table("nginx_upstreams").Rows {
@@ -101,9 +100,24 @@ func (j *hopJoin) meets(backend backendTable, server, row advisor.Row) bool {
 	if !ok || !also || port != other {
 		return false
 	}
-	names := j.listening[port]
-	mine := func(name string) bool { return name == "" || slices.Contains(backend.process, name) }
-	return (len(names) == 0 || slices.ContainsFunc(names, mine)) && j.sameAddress(cellText(server, "address"), cellText(row, "address"))
+	listeners := j.listening[port]
+	mine := func(listener advisor.Row) bool { return backend.listens(listener, row) }
+	return (len(listeners) == 0 || slices.ContainsFunc(listeners, mine)) && j.sameAddress(cellText(server, "address"), cellText(row, "address"))
+}
+
+// listens reports whether a listener may be that backend: its program, and the same process where both are known. Another one of
+// its kind may have the port in another network namespace.
+func (t *backendTable) listens(listener, row advisor.Row) bool {
+	name := cellText(listener, "process")
+	pid, known := listener.Cells["pid"].Value.Int()
+	own, runs := row.Cells["pid"].Value.Int()
+	switch {
+	case name == "":
+		return true
+	case name == "java" && known && runs:
+		return pid == own
+	}
+	return slices.Contains(t.process, name)
 }
 
 // sameAddress reports whether a connection to one address reaches a listener on another of this host: the same, or one of the
@@ -148,7 +162,7 @@ func (j *hopJoin) hop(backend backendTable, server, row advisor.Row) advisor.Row
 		cells["assumed"] = row.Cells["assumed"]
 	}
 	j.keeps(cells, server)
-	j.pool(cells)
+	j.pool(cells, server)
 	j.readTimeout(cells)
 	j.poolWait(cells, row)
 	for column, fact := range cells { // what a row lacks
@@ -180,14 +194,13 @@ func (j *hopJoin) keeps(cells map[string]advisor.Fact, server advisor.Row) {
 }
 
 // pool is how many idle connections all workers may keep.
-func (j *hopJoin) pool(cells map[string]advisor.Fact) {
-	main := j.facts.Table("nginx_main").Rows
-	if len(main) != 1 {
-		cells["workers"] = advisor.Unknown("several configurations of nginx, or none", cells["id"].Origin)
-		cells["pool"] = cells["workers"]
-		return
+func (j *hopJoin) pool(cells map[string]advisor.Fact, server advisor.Row) {
+	cells["workers"] = advisor.Unknown("in the file of another nginx", server.Origin)
+	for _, main := range j.facts.Table("nginx_main").Rows {
+		if cellText(main, "path") == cellText(server, "main") {
+			cells["workers"] = main.Cells["worker_processes"]
+		}
 	}
-	cells["workers"] = main[0].Cells["worker_processes"]
 	workers, ok := cells["workers"].Value.Int()
 	each, known := cells["keepalive"].Value.Int()
 	switch {

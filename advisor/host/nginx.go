@@ -531,7 +531,7 @@ func (r *nginxRecord) upstream(c *nginxConf, u *nginxUpstream) {
 		cells["assumed"] = knownText(text, advisor.Origin{Source: "assumed"})
 	}
 	r.row("nginx_upstreams", origin, cells)
-	r.servers(u, servers, cells)
+	r.servers(c, u, servers, cells)
 }
 
 // uses records how locations make use of an upstream.
@@ -571,9 +571,9 @@ func (r *nginxRecord) uses(u *nginxUpstream, cells map[string]advisor.Fact, orig
 }
 
 // servers makes a row of each address that an upstream has.
-func (r *nginxRecord) servers(u *nginxUpstream, servers []nginxRef, of map[string]advisor.Fact) {
+func (r *nginxRecord) servers(c *nginxConf, u *nginxUpstream, servers []nginxRef, of map[string]advisor.Fact) {
 	add := func(text string, origin advisor.Origin, why string, port int) {
-		cells := map[string]advisor.Fact{"path": of["path"], "upstream": of["name"], "server": knownText(text, origin)}
+		cells := map[string]advisor.Fact{"main": knownText(c.main, origin), "path": of["path"], "upstream": of["name"], "server": knownText(text, origin)}
 		for _, column := range []string{"keepalive", "keepalive_written", "keepalive_timeout", "keepalive_timeout_written", "block", "locations", "inert", "inert_at", "inert_why", "assumed"} {
 			if fact, ok := of[column]; ok {
 				cells[column] = fact
