@@ -125,6 +125,9 @@ func (b *Builder) Scalar(key string) Fact { return b.f.Scalar(key) }
 // Member returns a member of a family recorded so far, as Facts.Member does.
 func (b *Builder) Member(family, key string) Fact { return b.f.Member(family, key) }
 
+// Table returns a table recorded so far, as Facts.Table does.
+func (b *Builder) Table(name string) Table { return b.f.Table(name) }
+
 // Facts hands over what was collected; the Builder must not be used afterwards.
 func (b *Builder) Facts() *Facts {
 	f := b.f

@@ -19,6 +19,12 @@ type function struct {
 	doc    string // for docs/writing-rules.md
 }
 
+// emptyIfAbsent says of which functions an argument that is absent counts as no ports, where another one is there: of two tables
+// of ports a host may have only one.
+func emptyIfAbsent(name string, argument int) bool {
+	return name == "union" || name == "without" && argument == 1
+}
+
 // Functions describes each function of the rule language by name, for the documentation.
 func Functions() map[string]string {
 	out := maps.Clone(quantifiers)
@@ -117,10 +123,10 @@ var functions = map[string]function{
 	}, "overlap(ports, ports): the ports in both"},
 	"union": {[]Type{TypePorts, TypePorts}, TypePorts, func(_ *frame, a []Value) result {
 		return knownResult(Ports(a[0].portSet().Union(a[1].portSet())))
-	}, "union(ports, ports): the ports in either"},
+	}, "union(ports, ports): the ports in either; one that is absent adds none"},
 	"without": {[]Type{TypePorts, TypePorts}, TypePorts, func(_ *frame, a []Value) result {
 		return knownResult(Ports(a[0].portSet().Intersect(complement(a[1].portSet()))))
-	}, "without(ports, ports): the ports of the first that are not in the second"},
+	}, "without(ports, ports): the ports of the first that are not in the second, which may be absent"},
 	"usable_ports": {nil, tInt, func(f *frame, _ []Value) result {
 		return f.usablePorts()
 	}, "usable_ports(): how many local ports connect() may choose from: net.ipv4.ip_local_port_range as it runs, without ip_local_reserved_ports"},
@@ -270,20 +276,36 @@ func (f *frame) usablePorts() result {
 }
 
 // exposedPorts takes from the files what they are known to say, and spares a port that either the kernel or a file reserves:
-// that these two differ is the matter of other rules.
+// that these two differ is the matter of other rules. Where no kernel runs, what it would start with stands for what is not declared.
 func (f *frame) exposedPorts(of PortSet) result {
-	all, reserved := asPorts(f.sysctl("net.ipv4.ip_local_port_range")), f.sysctl("net.ipv4.ip_local_reserved_ports")
-	if got := weaker(all, reserved); got.state != StateKnown {
+	const rangeKey, reservedKey = "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports"
+	declared, spared := asPorts(f.read(f.facts.Member("declared", rangeKey), rangeKey)), f.read(f.facts.Member("declared", reservedKey), reservedKey)
+	running, reserved := asPorts(f.sysctl(rangeKey)), f.sysctl(reservedKey)
+	if running.state == StateAbsent {
+		running, reserved = declared, spared
+		if running.state == StateAbsent {
+			p, _ := f.catalogue.Lookup(rangeKey)
+			def, ok := p.DefaultFor(f.kernel)
+			if !ok {
+				return absentResult()
+			}
+			running = asPorts(knownResult(def.Is))
+		}
+		if reserved.state == StateAbsent {
+			reserved = knownResult(Ports(PortSet{}))
+		}
+	}
+	if got := weaker(running, reserved); got.state != StateKnown {
 		return got
 	}
-	at, spared := all.value.portSet(), reserved.value.portSet()
-	if r := asPorts(f.read(f.facts.Member("declared", "net.ipv4.ip_local_port_range"), "net.ipv4.ip_local_port_range")); r.state == StateKnown {
-		at = at.Union(r.value.portSet())
+	at, kept := running.value.portSet(), reserved.value.portSet()
+	if declared.state == StateKnown {
+		at = at.Union(declared.value.portSet())
 	}
-	if r := f.read(f.facts.Member("declared", "net.ipv4.ip_local_reserved_ports"), "net.ipv4.ip_local_reserved_ports"); r.state == StateKnown {
-		spared = spared.Union(r.value.portSet())
+	if spared.state == StateKnown {
+		kept = kept.Union(spared.value.portSet())
 	}
-	return knownResult(Ports(of.Intersect(at).Intersect(complement(spared))))
+	return knownResult(Ports(of.Intersect(at).Intersect(complement(kept))))
 }
 
 // asPorts makes a port set of the two numbers of ip_local_port_range.
@@ -437,11 +459,18 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) (evalFunc, Typ
 	}
 	return func(f *frame) result {
 		values := make([]Value, len(evals))
-		got := knownResult(Value{})
+		got, spared := knownResult(Value{}), 0
 		for i, eval := range evals {
 			r := eval(f)
+			if r.state == StateAbsent && emptyIfAbsent(name, i) {
+				spared++
+				continue
+			}
 			got = weaker(got, r)
 			values[i] = r.value
+		}
+		if spared > 0 && spared == len(evals) {
+			got = absentResult()
 		}
 		if got.state != StateKnown {
 			return got

@@ -36,6 +36,8 @@ need prlimit util-linux "a limit of descriptors for one program of the tests"
 need mount mount "bind mounts in the loader tests"
 need javac default-jdk-headless "oracle for XML: the parser that Tomcat and ActiveMQ read their files with"
 need nginx nginx-light "oracle for nginx's configuration, and the proxy of the tests with real servers"
+need /usr/bin/python3 python3 "opens sessions with pam_limits, the oracle for limits.conf"
+need systemd-analyze systemd "oracle for unit files and system.conf"
 [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] ||
 	need /usr/lib/nginx/modules/ngx_http_lua_module.so libnginx-mod-http-lua "oracle for blocks of Lua in nginx's configuration"
 need javac default-jdk-headless "compiles and runs the programs of the tests with real servers"

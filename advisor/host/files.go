@@ -42,6 +42,8 @@ func fileTypes() []fileType {
 		{"server.xml", never, looksLikeTomcat("Server", "<Service"), tomcatFacts("Server")},
 		{"context.xml", never, looksLikeTomcat("Context", "<Resource"), tomcatFacts("Context")},
 		{"activemq.xml", never, looksLikeActiveMQ, activemqFacts},
+		{"unit", isUnitPath, looksLikeUnit, unitFacts},
+		{"limits", isLimitsPath, looksLikeLimits, limitsFacts},
 		{"nginx", isNginxPath, looksLikeNginx, nginxFacts},
 		{"spring", isSpringPath, looksLikeSpring, springFacts},
 	}

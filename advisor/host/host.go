@@ -64,6 +64,7 @@ type part struct {
 	fixed      map[string]bool // parameters that cannot be written in it
 	suspicious bool            // the kernel has more TCP sockets than its tables show
 	now        observation
+	units      *units    // see unitFiles
 	services   *services // that run on the machine; none in a further namespace
 }
 
@@ -179,11 +180,13 @@ func (p *part) collectors() []collector {
 // fileCollectors read what services have in their files: a patch of these runs them again over the files that it changes.
 func (p *part) fileCollectors() []collector {
 	return []collector{
+		p.collectUnits,
 		p.collectNginx,
 		p.collectTomcat,
-		p.collectHops, // the last: it joins what the others found
 		p.collectSpring,
 		p.collectActiveMQ,
+		p.collectHops, // the last two: they join what the others found
+		collectListens,
 	}
 }
 

@@ -42,7 +42,7 @@ type nginxInstance struct {
 // collectNginx reads nginx with the first namespace: its files are the machine's.
 func (p *part) collectNginx(_ context.Context, b *advisor.Builder) []advisor.Gap {
 	if p.machine {
-		return collectNginx(p.tree, p.services, p.host.options.NginxConfs, b)
+		return collectNginx(p.tree, p.services, p.unitFiles(), p.host.options.NginxConfs, b)
 	}
 	for _, name := range nginxTables() {
 		b.SetTable(name, advisor.Table{Absent: otherNamespace})
@@ -51,7 +51,7 @@ func (p *part) collectNginx(_ context.Context, b *advisor.Builder) []advisor.Gap
 }
 
 // collectNginx fills the tables of nginx from the configuration of each that runs, else of the one that is installed.
-func collectNginx(t tree, s *services, confs []string, b *advisor.Builder) []advisor.Gap {
+func collectNginx(t tree, s *services, u *units, confs []string, b *advisor.Builder) []advisor.Gap {
 	instances, gaps := findNginx(t, s, confs)
 	if err := s.failed(); err != nil {
 		gaps = append(gaps, advisor.Gap{Source: "nginx", Why: err.Error()})
@@ -63,7 +63,7 @@ func collectNginx(t tree, s *services, confs []string, b *advisor.Builder) []adv
 		}
 		return gaps
 	}
-	var r nginxRecord
+	r := nginxRecord{units: u}
 	r.cpus = b.Scalar("cpus")
 	if len(gaps) > 0 {
 		r.unread = gaps[0].Source + " " + gaps[0].Why
@@ -244,6 +244,7 @@ func readNginxBinary(file, name string) (nginxBinary, error) {
 
 // nginxRecord turns configurations into rows.
 type nginxRecord struct {
+	units  *units // nil: a file alone
 	cpus   advisor.Fact
 	rows   map[string][]advisor.Row
 	unread string
@@ -364,7 +365,7 @@ func (r *nginxRecord) main(c *nginxConf, n nginxInstance) {
 		"worker_rlimit_nofile": advisor.Absent("not set", at),
 		"listens":              knownInt(len(c.listened), at),
 		"logs":                 knownInt(max(len(c.logs), logsByDefault), at),
-		"nofile":               advisor.Unknown("no nginx runs here, and its unit's limit is not read", at),
+		"nofile":               advisor.Unknown("no nginx runs here, and no unit starts it", at),
 		"nofile_from":          advisor.Absent("", at),
 	}
 	if c.tree == nil {
@@ -372,6 +373,9 @@ func (r *nginxRecord) main(c *nginxConf, n nginxInstance) {
 	}
 	if c.version.text != "" {
 		cells["version"] = knownText(c.version.text, c.version.origin)
+	}
+	if limit := r.unitLimit(n); limit != nil { // workers have the soft limit that systemd gave their master
+		cells["nofile"], cells["nofile_from"] = limit.soft, knownText(limit.from+" (nginx.service)", limit.soft.Origin)
 	}
 	if n.pid != 0 {
 		cells["pid"] = advisor.Known(advisor.Int(n.pid), advisor.Origin{Path: fmt.Sprintf("/proc/%d", n.pid)})
@@ -387,6 +391,17 @@ func (r *nginxRecord) main(c *nginxConf, n nginxInstance) {
 		cells["nofile"] = advisor.Unknown(c.root.unread, at)
 	}
 	r.row("nginx_main", at, cells)
+}
+
+// unitLimit is the limit that the unit gives an nginx that does not run; nil where it runs, or there is no unit.
+func (r *nginxRecord) unitLimit(n nginxInstance) *unitNoFile {
+	if n.pid != 0 || r.units == nil {
+		return nil
+	}
+	if limit := r.units.noFile("nginx.service"); limit.fragment != "" && !limit.masked {
+		return &limit
+	}
+	return nil
 }
 
 // workers reads worker_processes; auto is one for each processor.

@@ -38,7 +38,7 @@ func nginxFactsOf(t testing.TB, m tree) (*advisor.Facts, []advisor.Gap) {
 	t.Helper()
 	var b advisor.Builder
 	b.Set("cpus", advisor.Known(advisor.Int(4), advisor.Origin{Source: "test"}))
-	gaps := collectNginx(m, findServices(t.Context(), m), nil, &b)
+	gaps := collectNginx(m, findServices(t.Context(), m), newUnits(m), nil, &b)
 	return b.Facts(), gaps
 }
 

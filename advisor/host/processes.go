@@ -143,6 +143,7 @@ func (p *process) row() advisor.Row {
 		"nofile_hard": processNumber(p.hard, at("/limits")),
 		"user":        advisor.Absent("no user of that number in /etc/passwd", at("/status")),
 		"unit":        advisor.Absent("in no systemd unit", at("/cgroup")),
+		"system_unit": advisor.Absent("in no systemd unit", at("/cgroup")),
 		"container":   advisor.Absent("in no container of this machine", at("/cgroup")),
 	}
 	if p.user != "" {
@@ -150,13 +151,14 @@ func (p *process) row() advisor.Row {
 	}
 	if unit := unitOf(p.cgroup); unit != "" {
 		cells["unit"] = advisor.Known(advisor.Text(unit), at("/cgroup"))
+		cells["system_unit"] = knownBool(isSystemUnit(p.cgroup), at("/cgroup"))
 	}
 	if id := containerOf(p.cgroup); id != "" {
 		cells["container"] = advisor.Known(advisor.Text(id), at("/cgroup"))
 	}
 	if p.cgroup == "" {
 		cells["unit"] = advisor.Unknown("the control group could not be read", at("/cgroup"))
-		cells["container"] = cells["unit"]
+		cells["container"], cells["system_unit"] = cells["unit"], cells["unit"]
 	}
 	return advisor.Row{Origin: advisor.Origin{Path: dir}, Cells: cells}
 }
@@ -395,15 +397,7 @@ func (w *processWalk) countFDs(dir string) (string, error) {
 func readUsers(file string) map[string]string {
 	const most = 16 << 20
 	users := map[string]string{}
-	fd, err := unix.Open(file, readFlags, 0)
-	if err != nil {
-		return users
-	}
-	defer unix.Close(fd)
-	if fstatRegular(fd) != nil {
-		return users
-	}
-	data, err := readAll(fd, most)
+	data, err := readRegular(file, most)
 	if err != nil {
 		return users
 	}
@@ -413,4 +407,17 @@ func readUsers(file string) map[string]string {
 		}
 	}
 	return users
+}
+
+// readRegular reads a file of the live machine, no FIFO and no device.
+func readRegular(file string, limit int64) ([]byte, error) {
+	fd, err := unix.Open(file, readFlags, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	if err := fstatRegular(fd); err != nil {
+		return nil, err
+	}
+	return readAll(fd, limit)
 }

@@ -132,6 +132,7 @@ func (p *part) compare(b *advisor.Builder, before observation, dt time.Duration)
 			b.Set("sample.interval", advisor.Known(advisor.Duration(dt.Round(time.Millisecond)), advisor.Origin{Source: "--sample"}))
 		}
 		p.now.sockets.facts(b)
+		joinListens(b)
 	}
 	if p.now.hidden != nil && before.hidden != nil {
 		p.now.hidden.since(before.hidden)
