@@ -2,7 +2,7 @@
 export GOTOOLCHAIN := local
 GO ?= go
 
-.PHONY: test lint bench fuzz generate build package release test-deps
+.PHONY: test lint bench fuzz generate build package release test-deps test-html
 
 # test passes all tests on a fresh machine, package after package, since several measure the kernel's timing; on Debian and Ubuntu it installs what they need.
 test: test-deps
@@ -11,6 +11,11 @@ test: test-deps
 
 test-deps:
 	sh tools/test-deps.sh
+
+# test-html opens the HTML report in Chromium, which is larger than all that the other tests need together.
+test-html:
+	sh tools/test-deps.sh browser
+	$(GO) test -tags browser -run InBrowser ./advisor/report
 
 lint:
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...

@@ -49,6 +49,8 @@ need javac default-jdk-headless "compiles and runs the programs of the tests wit
 	need /usr/share/java/activemq-broker.jar libactivemq-java "ActiveMQ without its service, which throttles its producers there"
 [ -x /usr/lib/systemd/systemd-sysctl ] || need /lib/systemd/systemd-sysctl systemd "oracle for sysctl.d files"
 
+[ "${1:-}" != browser ] || need chromium chromium "opens the HTML report"
+
 [ -n "$missing" ] || exit 0
 
 if command -v apt-get >/dev/null 2>&1; then

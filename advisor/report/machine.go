@@ -65,7 +65,7 @@ func edges() []edge {
 		{"FIN_WAIT1", "TIME_WAIT", "peer", "FIN+ACK", "M114 446h6q10 0 10 10v178", 137, 486, "start", true},
 		{"FIN_WAIT2", "TIME_WAIT", "peer", "FIN", "M61 570v26q0 10 10 10h17q10 0 10 10v18", 69, 596, "start", false},
 		{"CLOSING", "TIME_WAIT", "peer", "ACK", "M200 570v26q0 10-10 10h-18q-10 0-10 10v18", 208, 596, "start", false},
-		{"CLOSE_WAIT", "LAST_ACK", "program", "close()", "M339 460v58", 347, 486, "start", true},
+		{"CLOSE_WAIT", "LAST_ACK", "program", "close()", "M339 460v58", 344, 486, "start", true},
 		{"LAST_ACK", "CLOSED", "peer", "ACK", "M339 570v69", 347, 601, "start", true},
 		{"TIME_WAIT", "CLOSED", "kernel", "after 60 s", "M183 662h108", 239, 655, "middle", false},
 	}
