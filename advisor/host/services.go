@@ -24,8 +24,7 @@ import (
 //
 //	found, gaps := s.of("Tomcat", func(v *service) bool { return v.kind == javaService && v.arg("-Dcatalina.base") != "" })
 //
-// What has another root directory has files that are not those seen here, and what has another network namespace listens on ports
-// that are not; of makes each such service a gap. Relative paths of
+// What has another root directory has files that are not those seen here; of makes each such service a gap. Relative paths of
 // a service's arguments are relative to its working directory: v.path("-jar").
 
 // The kinds of service.
@@ -96,16 +95,15 @@ func (s *services) failed() error {
 	return s.err
 }
 
-// of picks the running services that is wants. One that has files or ports of its own is a gap instead, under the name given.
+// of picks the running services that is wants. One that has files of its own is a gap instead, under the name given; one in
+// another network namespace, whose ports are not those seen here, belongs there: --netns judges it.
 func (s *services) of(name string, is func(*service) bool) (found []service, gaps []advisor.Gap) {
 	for i := range s.running {
 		switch v := &s.running[i]; {
 		case !is(v):
 		case v.container != "":
 			gaps = append(gaps, advisor.Gap{Source: fmt.Sprintf("%s, process %d", name, v.pid), Why: "runs in " + v.container + " and has files of its own: not judged"})
-		case v.netns != "":
-			gaps = append(gaps, advisor.Gap{Source: fmt.Sprintf("%s, process %d", name, v.pid),
-				Why: fmt.Sprintf("runs in another network namespace and has ports of its own: as root, --netns %d judges it", v.pid)})
+		case v.netns != "": // nothing of it is missing here; that its namespace was not read is said with its sockets, see collectNamespaces
 		default:
 			found = append(found, *v)
 		}
