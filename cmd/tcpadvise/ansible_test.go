@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -175,6 +176,26 @@ tcpadvise patch --include review
 	wantAll(t, second, "changed=3 ", "exit code 0\nnet.ipv4.tcp_sack=1\nnet.ipv4.tcp_sack = 1\nnet.ipv4.tcp_window_scaling = 1\n", "nothing to change")
 }
 
+// TestAnsibleFleet: the hosts are recorded, the captures fetched, and one report tells of all. Two hosts of one name stay two.
+func TestAnsibleFleet(t *testing.T) {
+	im := saneHost().with(image{"/etc/sysctl.d/70-old.conf": "net.ipv4.tcp_tw_recycle = 1\n"})
+	said, root := play(t, im, `export TMPDIR=$root/tmp
+playbook -i web2, -e tcpadvise_binary=$root/bin/tcpadvise -e tcpadvise_captures=$root/captures "$3/fleet.yml"
+stat -c %a captures
+`)
+	wantAll(t, said, "ERROR unsafe/tcp-tw-recycle on 2 of 2 hosts", "web1 ("+root+"/captures/web2.tcpadvise)", `"msg": "fails: 2 hosts have findings at or above warning"`,
+		"exit code 2\n700\n")
+	after := files(t, root)
+	if !strings.Contains(after["/captures/report.html"], "<h1>2 hosts</h1>") || after["/captures/web1.tcpadvise"] == "" {
+		t.Errorf("%v\n%s", slices.Sorted(maps.Keys(after)), said)
+	}
+	for name := range after {
+		if strings.HasPrefix(name, "/tmp/tcpadvise.") {
+			t.Errorf("%s stays on the host", name)
+		}
+	}
+}
+
 // TestAnsiblePlaybooksAreClean: ansible-lint has nothing to say, at its strictest.
 func TestAnsiblePlaybooksAreClean(t *testing.T) {
 	needTools(t, map[string]string{"ansible-lint": "ansible-lint", "ansible-doc": "ansible"})
@@ -182,7 +203,7 @@ func TestAnsiblePlaybooksAreClean(t *testing.T) {
 	lint := exec.Command("ansible-lint", append([]string{"--offline", "--nocolor", "--profile", "production"}, books...)...)
 	lint.Dir = t.TempDir()
 	lint.Env = append(os.Environ(), "ANSIBLE_LIBRARY="+programLibrary(t), "HOME="+t.TempDir())
-	if out, err := lint.CombinedOutput(); err != nil || len(books) < 3 {
+	if out, err := lint.CombinedOutput(); err != nil || len(books) < 4 {
 		t.Errorf("%d playbooks: %v\n%s", len(books), err, out)
 	}
 	library := programLibrary(t)
