@@ -23,7 +23,10 @@ type backendTable struct {
 }
 
 func backendTables() []backendTable {
-	return []backendTable{{"tomcat_connectors", "Tomcat's connector", "tomcat", []string{"java", "jsvc", "jsvc.exec"}}}
+	return []backendTable{
+		{"tomcat_connectors", "Tomcat's connector", "tomcat", []string{"java", "jsvc", "jsvc.exec"}},
+		{"spring_servers", "Spring Boot's Tomcat", "spring", []string{"java"}},
+	}
 }
 
 // collectHops joins the servers that nginx proxies to with their own configurations on this host, by address and port.
@@ -146,8 +149,11 @@ func (j *hopJoin) hop(backend backendTable, server, row advisor.Row) advisor.Row
 	if port := row.Cells["port"]; where == "" && port.State == advisor.StateKnown {
 		where = port.Value.String()
 	}
-	line, _ := row.Cells["line"].Value.Int()
-	name := fmt.Sprintf("%s %s (%s:%d)", backend.name, where, cellText(row, "path"), line)
+	place := cellText(row, "path")
+	if line, ok := row.Cells["line"].Value.Int(); ok {
+		place = fmt.Sprintf("%s:%d", place, line)
+	}
+	name := fmt.Sprintf("%s %s (%s)", backend.name, where, place)
 	cells := map[string]advisor.Fact{
 		"id":      knownText(fmt.Sprintf("%s %s %s -> %s", cellText(server, "path"), cellText(server, "upstream"), cellText(server, "server"), name), at),
 		"backend": knownText(name, row.Origin), "backend_kind": knownText(backend.kind, row.Origin),

@@ -223,7 +223,10 @@ func TestSpringThatRuns(t *testing.T) {
 			t.Errorf("%+v", gap)
 		}
 		r.record(&b, noSpring)
-		return settingsOf(b.Facts())
+		f := b.Facts()
+		wantCells(t, f, "spring_servers", []string{"path", "boot", "tomcat", "port", "address", "max_connections", "max_connections_written", "keepalive_timeout", "keepalive_timeout_written", "keepalive_setting"},
+			fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid)+" | 3.2.5 | 10.1.20 | - | :: | 8192 | false | 1 min | false | server.tomcat.keep-alive-timeout")
+		return settingsOf(f)
 	}
 	got := collect(rec)
 	want := []string{
@@ -294,6 +297,32 @@ func TestSpringLocations(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s %v:\n got %s\nwant %s", c.boot, c.args, got, c.want)
 		}
+	}
+}
+
+// The Tomcat inside stands behind nginx as any other does.
+func TestSpringBehindNginx(t *testing.T) {
+	m := &memTree{files: map[string]string{"/srv/application.yml": "server:\n  port: 8081\n  address: 127.0.0.1\n  tomcat:\n    keep-alive-timeout: 15s\n    max-connections: 500\n"}}
+	for boot, want := range map[string]string{
+		"3.2.5": "Spring Boot's Tomcat 8081 (/srv/application.yml:2) | spring | /srv/application.yml | 2 | server.tomcat.keep-alive-timeout | 15 s | true | 500",
+		"2.4.1": "Spring Boot's Tomcat 8081 (/srv/application.yml:2) | spring | /srv/application.yml | 2 | server.tomcat.connection-timeout | 1 min | false | 500",
+	} {
+		a := &springApp{name: "/srv/a.jar", tree: m, jar: &springJar{boot: boot, libraries: map[string]string{"tomcat-embed-core": "10.1.20"}}, process: &service{pid: 7, hard: "4096", cwd: "/srv"}}
+		var r springRecord
+		r.add(a, a.running())
+		var b advisor.Builder
+		r.record(&b, "")
+		at := advisor.Origin{Path: "/etc/nginx/nginx.conf", Line: 3}
+		b.SetTable("nginx_servers", advisor.Table{Rows: []advisor.Row{{Origin: at, Cells: map[string]advisor.Fact{
+			"path": knownText(at.Path, at), "upstream": knownText("app", at), "server": knownText("localhost:8081", at), "address": knownText("localhost", at), "port": knownInt(8081, at), "keepalive": knownInt(8, at),
+		}}}})
+		b.SetTable("hops", hopTable(b.View()))
+		wantCells(t, b.Facts(), "hops", []string{"backend", "backend_kind", "backend_path", "backend_line", "backend_setting", "backend_keepalive_timeout", "backend_keepalive_written", "max_connections"}, want)
+	}
+	none := &springApp{name: "/srv/a.jar", tree: &memTree{files: map[string]string{"/srv/application.yml": "server.port: -1\n"}}, jar: &springJar{boot: "3.2.5", libraries: map[string]string{"tomcat-embed-core": "10.1.20"}}, process: &service{pid: 7, hard: "4096", cwd: "/srv"}}
+	var r springRecord
+	if r.add(none, none.running()); len(r.server) != 0 {
+		t.Errorf("%+v", r.server)
 	}
 }
 

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 // springRecord turns scopes into rows.
 type springRecord struct {
 	rows   []advisor.Row
+	server []advisor.Row
 	taken  map[springPlaced]int // rows by property and place of their value: of several scopes that share a line the first has it
 	ids    map[string]int
 	unread string
@@ -29,6 +31,8 @@ func (r *springRecord) record(b *advisor.Builder, none string) {
 		t.Absent = none
 	}
 	b.SetTable("spring_settings", t)
+	t.Rows = r.server
+	b.SetTable("spring_servers", t)
 }
 
 const hikariPrefix = "spring.datasource.hikari."
@@ -57,6 +61,111 @@ func (r *springRecord) add(a *springApp, s *springScope) {
 			r.setting(a, s, key, v)
 		}
 	}
+	if a.process != nil && a.jar.libraries["tomcat-embed-core"] != "" {
+		r.tomcat(a, s)
+	}
+}
+
+// tomcat makes the row of the Tomcat in a running application.
+func (r *springRecord) tomcat(a *springApp, s *springScope) {
+	const port, connections = 8080, 8192 // ServerProperties: 10000 connections until 2.1
+	at := advisor.Origin{Path: a.name}
+	byDefault := advisor.Origin{Source: "Spring Boot's default"}
+	cells := map[string]advisor.Fact{
+		"application": knownText(a.name, at), "boot": knownText(a.jar.boot, at), "tomcat": knownText(a.jar.libraries["tomcat-embed-core"], at),
+		"port": advisor.Known(advisor.Int(port), byDefault), "address": knownText("::", byDefault),
+		"max_connections": advisor.Known(advisor.Int(connections), byDefault),
+		"pid":             advisor.Known(advisor.Int(a.process.pid), advisor.Origin{Path: fmt.Sprintf("/proc/%d", a.process.pid)}),
+		"nofile_hard":     processNumber(a.process.hard, advisor.Origin{Path: fmt.Sprintf("/proc/%d/limits", a.process.pid)}),
+	}
+	if !a.notBefore(2, 2) {
+		cells["max_connections"] = advisor.Unknown("its default depends on the version of Spring Boot before 2.2", byDefault)
+	}
+	if a.process.unit != "" {
+		cells["unit"] = knownText(a.process.unit, advisor.Origin{Path: fmt.Sprintf("/proc/%d/cgroup", a.process.pid)})
+	}
+	var assumed []string
+	number := func(column, key string) (springValue, bool) {
+		v, ok := s.text(key)
+		if ok = ok && s.ignored(key, v) == ""; ok {
+			cells[column] = counted(v.text, v.entry.origin)
+			if v.why != "" {
+				cells[column] = advisor.Unknown(v.why, v.entry.origin)
+			}
+			at = v.entry.origin
+			assumed = append(assumed, s.assumed(v))
+		}
+		return v, ok
+	}
+	_, most := number("max_connections", "server.tomcat.max-connections")
+	cells["max_connections_written"] = knownBool(most, at)
+	if most {
+		cells["max_connections_place"] = knownText(springAt(at), at)
+	}
+	assumed = append(assumed, s.idle(cells))
+	if v, ok := s.text("server.address"); ok && v.why == "" {
+		addAddress(cells, v.text, v.entry.origin, -1)
+	}
+	number("port", "server.port")
+	if n, ok := cells["port"].Value.Int(); ok && n <= 0 {
+		if n < 0 { // it serves nobody
+			return
+		}
+		cells["port"] = advisor.Absent("the kernel chooses one", at)
+	}
+	cells["id"], cells["path"] = knownText(a.name+" "+cells["port"].Value.String(), at), knownText(at.Path, at)
+	if at.Line > 0 {
+		cells["line"] = knownInt(at.Line, at)
+	}
+	for _, text := range assumed {
+		if text != "" {
+			cells["assumed"] = knownText(text, advisor.Origin{Source: "assumed"})
+		}
+	}
+	r.server = append(r.server, advisor.Row{Origin: at, Cells: cells})
+}
+
+// springAt is a place as settings are written with.
+func springAt(at advisor.Origin) string {
+	if at.Line == 0 {
+		return at.Path
+	}
+	return fmt.Sprintf("%s:%d", at.Path, at.Line)
+}
+
+// idle fills in how long an idle connection is kept: keep-alive-timeout since 2.5, else connection-timeout, else Tomcat's own 60 s
+// (org.apache.coyote.http11.Constants.DEFAULT_CONNECTION_TIMEOUT). What it rests on comes back.
+func (s *springScope) idle(cells map[string]advisor.Fact) (assumed string) {
+	cells["keepalive_timeout"] = advisor.Known(advisor.Duration(time.Minute), advisor.Origin{Source: "Tomcat's default"})
+	cells["keepalive_timeout_written"] = knownBool(false, advisor.Origin{Path: s.app.name})
+	setting := ""
+	for _, key := range []string{"server.tomcat.keep-alive-timeout", "server.tomcat.connection-timeout", "server.connection-timeout"} {
+		v, ok := s.text(key)
+		if s.ignored(key, v) != "" {
+			continue
+		}
+		if setting == "" || ok {
+			setting = key
+		}
+		if !ok {
+			continue
+		}
+		at := v.entry.origin
+		d, known := v.duration()
+		cells["keepalive_timeout_written"] = knownBool(true, at)
+		switch {
+		case !known || v.why != "":
+			cells["keepalive_timeout"] = advisor.Unknown(cmp.Or(v.why, "it is no time"), at)
+		case d <= 0:
+			cells["keepalive_timeout"] = advisor.Absent("it never ends", at)
+		default:
+			cells["keepalive_timeout"] = advisor.Known(advisor.Duration(d), at)
+		}
+		assumed = s.assumed(v)
+		break
+	}
+	cells["keepalive_setting"] = knownText(setting, advisor.Origin{Path: s.app.name})
+	return assumed
 }
 
 // usesHikari reports whether the pool is HikariCP, as Spring Boot takes it unless another is named, or brings itself as
@@ -100,12 +209,10 @@ func (r *springRecord) setting(a *springApp, s *springScope, key string, v sprin
 		"id": knownText(id, at), "application": knownText(a.name, at), "path": knownText(at.Path, at), "key": knownText(key, at),
 		"written": knownText(v.entry.key, at), "value": knownText(v.text, at),
 	}
-	place := at.Path
 	if at.Line > 0 {
 		cells["line"] = knownInt(at.Line, at)
-		place = fmt.Sprintf("%s:%d", at.Path, at.Line)
 	}
-	cells["place"] = knownText(place, at)
+	cells["place"] = knownText(springAt(at), at)
 	if v.why != "" {
 		for _, column := range []string{"value", "number", "duration", "replaced", "refused"} {
 			cells[column] = advisor.Unknown(v.why, at)
