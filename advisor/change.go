@@ -89,11 +89,12 @@ func missing(r result) string {
 
 func proposed(c Change) ProposedChange {
 	p := ProposedChange{Setting: c.Setting, Remove: c.Remove, Safety: c.Safety, Note: strings.Join(c.Notes, "; ")}
-	if !c.From.IsZero() {
-		p.From = &c.From
+	from, to := c.From.apart(), c.To // not of c, which would be kept whole
+	if !from.IsZero() {
+		p.From = &from
 	}
-	if !c.To.IsZero() {
-		p.To = &c.To
+	if !to.IsZero() {
+		p.To = &to
 	}
 	return p
 }

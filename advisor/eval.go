@@ -36,6 +36,7 @@ type frame struct {
 	rows      []boundRow // outermost first
 	trace     []Evidence // what was read, in order; cut back where a reading did not decide
 	steps     int
+	args      []Value // of the calls under way, a stack: a rule may be asked of 100,000 rows
 }
 
 // read turns a fact into a result and leaves a trace.

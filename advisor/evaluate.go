@@ -30,6 +30,7 @@ func (s *RuleSet) Evaluate(facts *Facts, o Options) *Diagnosis {
 	if kernel := facts.Scalar("kernel.version"); kernel.State == StateKnown {
 		copy(run.kernel[:], kernel.Value.numbers())
 	}
+	run.frame = &frame{facts: facts, catalogue: s.Catalogue, kernel: run.kernel, backports: Backports(o.Host.Kernel)}
 	for _, r := range s.Rules {
 		if !chosen(r.ID, o) {
 			run.diagnosis.Summary.Skipped++
@@ -60,6 +61,7 @@ type run struct {
 	facts      *Facts
 	options    Options
 	kernel     Version
+	frame      *frame // one rule after the other uses it
 	candidates []*candidate
 	diagnosis  *Diagnosis
 }
@@ -86,9 +88,10 @@ func (r *run) judge(rule *Rule) {
 	}
 	var needs []need
 	decided := false
-	f := &frame{facts: r.facts, catalogue: r.set.Catalogue, kernel: r.kernel, backports: Backports(r.options.Host.Kernel)}
+	f := r.frame
+	f.steps, f.rows = 0, f.rows[:0]
 	if rule.Table != "" {
-		f.rows = make([]boundRow, 1)
+		f.rows = append(f.rows, boundRow{})
 	}
 	for i, row := range t.bound() {
 		if f.trace = f.trace[:0]; rule.Table != "" {
@@ -231,11 +234,12 @@ func (r *run) subject(table string, row boundRow, index int) Subject {
 	return Subject{Table: table, Key: strings.Join(parts, " ")}
 }
 
-// distinct drops repeated readings, keeping the first.
+// distinct drops repeated readings, keeping the first. What it returns outlives the facts, and shares no text with them.
 func distinct(trace []Evidence) []Evidence {
 	out := []Evidence{}
 	for _, e := range trace {
 		if !slices.ContainsFunc(out, func(o Evidence) bool { return o.What == e.What && o.Origin == e.Origin }) {
+			e.What, e.Value = strings.Clone(e.What), e.Value.apart()
 			out = append(out, e)
 		}
 	}
@@ -373,6 +377,9 @@ func (d *Diagnosis) sort() {
 			strings.Compare(a.Subject.Key, b.Subject.Key), strings.Compare(a.Message, b.Message))
 	}
 	slices.SortStableFunc(d.Findings, byRank)
+	if !slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.ExplainedBy != nil }) {
+		return
+	}
 	var ordered, symptoms []Finding
 	for _, f := range d.Findings {
 		if f.ExplainedBy == nil {

@@ -458,24 +458,25 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) (evalFunc, Typ
 		evals[i] = eval
 	}
 	return func(f *frame) result {
-		values := make([]Value, len(evals))
+		mark := len(f.args)
 		got, spared := knownResult(Value{}), 0
 		for i, eval := range evals {
 			r := eval(f)
+			f.args = append(f.args, r.value)
 			if r.state == StateAbsent && emptyIfAbsent(name, i) {
 				spared++
 				continue
 			}
 			got = weaker(got, r)
-			values[i] = r.value
 		}
 		if spared > 0 && spared == len(evals) {
 			got = absentResult()
 		}
-		if got.state != StateKnown {
-			return got
+		if got.state == StateKnown {
+			got = fn.apply(f, f.args[mark:])
 		}
-		return fn.apply(f, values)
+		f.args = f.args[:mark]
+		return got
 	}, fn.result
 }
 

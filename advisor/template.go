@@ -62,6 +62,9 @@ func (r *ruleDecoder) template(n *yaml.Node) *template {
 
 // render fills the template. What is absent prints as "none", what is unknown as "unknown (why)". Nothing is traced.
 func (t *template) render(f *frame) string {
+	if len(t.parts) == 1 { // all findings share it
+		return t.parts[0].text
+	}
 	mark := len(f.trace)
 	var b strings.Builder
 	for _, p := range t.parts {

@@ -99,6 +99,12 @@ func Duration(d time.Duration) Value { return Value{kind: KindDuration, num: int
 // Unlimited is the value of a limit that does not exist.
 func Unlimited() Value { return Value{kind: KindUnlimited} }
 
+// apart is v with a text of its own: one that was cut from a file's content keeps all of that content in memory.
+func (v Value) apart() Value {
+	v.text = strings.Clone(v.text)
+	return v
+}
+
 // Kind reports what v holds; 0 for the zero Value.
 func (v Value) Kind() Kind { return v.kind }
 

@@ -2,6 +2,7 @@ package advisor
 
 import (
 	"slices"
+	"sync"
 
 	"gopkg.in/yaml.v3"
 )
@@ -70,15 +71,24 @@ type Vocabulary struct {
 	Scalars  Terms
 	Families Terms
 	tables   Terms
+	columns  map[string]func() Terms // by table; taken apart when first asked for
 }
 
 // loadVocabulary takes facts.yaml apart; entries are decoded when asked for, and all of them by Check.
 func loadVocabulary(path string, data []byte) *Vocabulary {
 	_, sections := chunk{1, data}.split(0)
-	return &Vocabulary{
+	v := &Vocabulary{
 		path:    path,
 		Scalars: termsOf(sections["scalars"], 2), Families: termsOf(sections["families"], 2), tables: termsOf(sections["tables"], 2),
+		columns: map[string]func() Terms{},
 	}
+	for name, entry := range v.tables.entries {
+		v.columns[name] = sync.OnceValue(func() Terms {
+			_, parts := entry.body().split(4)
+			return termsOf(parts["columns"], 6)
+		})
+	}
+	return v
 }
 
 func termsOf(section chunk, indent int) Terms {
@@ -104,8 +114,10 @@ func (v *Vocabulary) HasFamily(name string) bool {
 
 // Columns returns the columns of a table; none where there is no such table.
 func (v *Vocabulary) Columns(table string) Terms {
-	_, parts := v.tables.entries[table].body().split(4)
-	return termsOf(parts["columns"], 6)
+	if columns, ok := v.columns[table]; ok {
+		return columns()
+	}
+	return Terms{}
 }
 
 // Table decodes a table's entry; false where there is none of that name.

@@ -191,7 +191,7 @@ func (s settings) rows() iter.Seq[advisor.Row] {
 			file, key string
 			list      int
 		}
-		last := map[group]int{}
+		last := make(map[group]int, len(s.load.All))
 		for i, a := range s.load.All {
 			if !a.Exclude {
 				last[group{a.File, a.Key, s.list(i)}] = i
@@ -199,7 +199,7 @@ func (s settings) rows() iter.Seq[advisor.Row] {
 		}
 		ids := s.ids
 		if ids == nil {
-			ids = map[string]int{}
+			ids = make(map[string]int, len(s.load.All))
 		}
 		cells := map[string]advisor.Fact{}
 		for i, a := range s.load.All {
@@ -258,6 +258,7 @@ func (s settings) isReadOnly(key string) bool {
 func loadText(name string, data []byte) *sysctlLoad {
 	l := newSysctlLoad("sysctl -p", nil, nil)
 	src := sysctlSource{Path: name, File: name, Syntax: conf.ParseSysctl(data)}
+	l.All = make([]sysctlAssignment, 0, len(src.Syntax.Lines))
 	for i := range src.Syntax.Lines {
 		if r, ok := src.Syntax.ProcpsReads(i); ok {
 			l.add(&src, i, r)

@@ -87,10 +87,7 @@ type sysctlLoad struct {
 // newSysctlLoad prepares a load. expand gives the paths below /proc/sys that match a pattern of such paths (see
 // expandSysctls); nil where the names that exist are not known, and then patterns stay patterns.
 func newSysctlLoad(loader string, t tree, expand func(string) []string) *sysctlLoad {
-	return &sysctlLoad{
-		Loader: loader, t: t, expand: expand, read: map[string]*sysctlSource{}, named: map[string]bool{},
-		byKey: map[string][]int{}, last: map[string]int{},
-	}
+	return &sysctlLoad{Loader: loader, t: t, expand: expand, read: map[string]*sysctlSource{}}
 }
 
 // loadSystemd does what systemd-sysctl does at boot (systemd-sysctl.service(8), sysctl.d(5); src/sysctl/sysctl.c of
@@ -320,6 +317,7 @@ func hasDotDot(target string) bool {
 
 // index fills the maps that chain and winner look into.
 func (l *sysctlLoad) index() {
+	l.byKey, l.last = make(map[string][]int, len(l.All)), make(map[string]int, len(l.Writes))
 	for i, a := range l.All {
 		if a.Glob {
 			l.globs = append(l.globs, i)
@@ -358,6 +356,7 @@ func (l *sysctlLoad) settleSystemd() {
 		place[a.Target] = len(order)
 		order = append(order, i)
 	}
+	l.named = make(map[string]bool, len(place))
 	for target := range place {
 		l.named[target] = true
 	}
@@ -373,7 +372,9 @@ func (l *sysctlLoad) settleSystemd() {
 // only keeps globs off; and a pattern excludes no more than its own text (strcmp in settinglist_findpath; procps after
 // 4.0.4 matches it with fnmatch(3)).
 func (l *sysctlLoad) settleProcps() {
-	next := map[string]int{} // index in All of the next assignment, by name
+	next := make(map[string]int, len(l.All)) // index in All of the next assignment, by name
+	l.named = make(map[string]bool, len(l.All))
+	l.Writes = make([]sysctlWrite, 0, len(l.All))
 	for i := len(l.All) - 1; i >= 0; i-- {
 		a := &l.All[i]
 		l.named[a.Target] = true

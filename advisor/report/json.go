@@ -1,7 +1,9 @@
 package report
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,18 +16,6 @@ import (
 
 // jsonSchema names the contract of docs/json.md. It changes only where a reader of the old one would break.
 const jsonSchema = "tcpadvise.report/1"
-
-type jsonReport struct {
-	Schema    string              `json:"schema"`
-	Tool      jsonTool            `json:"tool"`
-	Host      advisor.Host        `json:"host"`
-	Summary   advisor.Summary     `json:"summary"`
-	Findings  []advisor.Finding   `json:"findings"`
-	Unknown   []advisor.Undecided `json:"unknown"`
-	Conflicts []advisor.Conflict  `json:"conflicts"`
-	Gaps      []jsonGap           `json:"gaps"`
-	Sockets   map[string]int64    `json:"sockets,omitempty"`
-}
 
 // jsonGap tells what makes the verdict incomplete from what nobody asked for by name.
 type jsonGap struct {
@@ -51,38 +41,98 @@ type jsonTool struct {
 }
 
 // writeJSON writes the whole diagnosis: a program filters for itself, and one that trusts an empty list must not be misled
-// by an option that somebody set for his eyes.
+// by an option that somebody set for his eyes. It is written piece by piece, for there may be 100,000 findings.
 func writeJSON(w io.Writer, d *advisor.Diagnosis, o Options) error {
-	doc := jsonReport{
-		Schema: jsonSchema, Tool: jsonTool{Version: o.Tool, Rules: o.RulesVersion},
-		Host: d.Host, Summary: d.Summary,
-		Findings: listed(d.Findings), Unknown: listed(d.Unknown), Conflicts: listed(d.Conflicts),
-		Gaps: jsonGaps(d), Sockets: d.Sockets,
-	}
-	for i := range doc.Findings {
-		f := &doc.Findings[i]
+	j := jsonWriter{w: bufio.NewWriterSize(w, 1<<16)}
+	j.field("{", "schema", jsonSchema)
+	j.field(",", "tool", jsonTool{Version: o.Tool, Rules: o.RulesVersion})
+	j.field(",", "host", d.Host)
+	j.field(",", "summary", d.Summary)
+	jsonList(&j, "findings", d.Findings, func(f advisor.Finding) advisor.Finding {
 		f.Evidence, f.Changes, f.Do, f.Dont = listed(f.Evidence), listed(f.Changes), listed(f.Do), listed(f.Dont)
+		return f
+	})
+	jsonList(&j, "unknown", d.Unknown, func(u advisor.Undecided) advisor.Undecided {
+		u.Needs = listed(u.Needs)
+		return u
+	})
+	jsonList(&j, "conflicts", d.Conflicts, func(c advisor.Conflict) advisor.Conflict {
+		c.Rules = listed(c.Rules)
+		return c
+	})
+	jsonList(&j, "gaps", jsonGaps(d), func(g jsonGap) jsonGap { return g })
+	if len(d.Sockets) > 0 {
+		j.field(",", "sockets", d.Sockets)
 	}
-	for i := range doc.Unknown {
-		doc.Unknown[i].Needs = listed(doc.Unknown[i].Needs)
+	j.text("\n}\n")
+	if j.err != nil {
+		return j.err
 	}
-	for i := range doc.Conflicts {
-		doc.Conflicts[i].Rules = listed(doc.Conflicts[i].Rules)
+	return j.w.Flush()
+}
+
+// jsonWriter writes an indented object field by field; err is the first failure.
+type jsonWriter struct {
+	w   *bufio.Writer
+	err error
+}
+
+func (j *jsonWriter) text(s string) {
+	if j.err == nil {
+		_, j.err = j.w.WriteString(s)
 	}
-	return encodeJSON(w, doc)
+}
+
+// field writes what opens or separates, and then a field.
+func (j *jsonWriter) field(before, name string, value any) {
+	j.text(before + "\n  \"" + name + "\": ")
+	j.value("  ", value)
+}
+
+// value writes a value that stands behind so many blanks.
+func (j *jsonWriter) value(indent string, value any) {
+	text, err := jsonText(indent, value)
+	j.err = cmp.Or(j.err, err)
+	j.text(string(text))
 }
 
 // encodeJSON writes a document that is safe to look at.
 func encodeJSON(w io.Writer, doc any) error {
+	text, err := jsonText("", doc)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(text, '\n'))
+	return err
+}
+
+// jsonText is a value as the report has it, without a last newline.
+func jsonText(indent string, value any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(doc); err != nil {
-		return err
+	enc.SetIndent(indent, "  ")
+	if err := enc.Encode(value); err != nil {
+		return nil, err
 	}
-	_, err := w.Write(printable(buf.Bytes()))
-	return err
+	return printable(bytes.TrimSuffix(buf.Bytes(), []byte("\n"))), nil
+}
+
+// jsonList writes a field that is a list, one item after the other, as filled makes it.
+func jsonList[T any](j *jsonWriter, name string, list []T, filled func(T) T) {
+	if len(list) == 0 {
+		j.field(",", name, []T{})
+		return
+	}
+	j.text(",\n  \"" + name + "\": [")
+	for i, item := range list {
+		if i > 0 {
+			j.text(",")
+		}
+		j.text("\n    ")
+		j.value("    ", filled(item))
+	}
+	j.text("\n  ]")
 }
 
 // listed copies a list, so that the caller's diagnosis stays as it is; nil becomes the empty list, so that a reader never

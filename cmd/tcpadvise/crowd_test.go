@@ -1,0 +1,273 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A crowd is 100,000 sockets of a busy host in a namespace of their own: 40,000 ESTABLISHED, 5,000 CLOSE_WAIT and as many
+// FIN_WAIT2, held by five servers and their clients, and 50,000 TIME_WAIT of both sides.
+const (
+	crowdPairs     = 5
+	crowdLive      = 4000   // connections of a pair, each of which is two sockets
+	crowdHalfOpen  = 1000   // connections of a pair that the client has shut: FIN_WAIT2 and CLOSE_WAIT
+	crowdTimeWait  = 10_000 // of a pair
+	crowdRole      = "TCPADVISE_CROWD_ROLE"
+	crowdNamespace = "TCPADVISE_CROWD_NAMESPACE"
+)
+
+// BenchmarkRatioCheckToSS compares the program with ss(8) over a crowd, by medians of interleaved pairs: the whole check with
+// `ss -tan`, at most 0.5 is the aim, and with `ss -tanp`, which also looks for the owners of the suspects, at most 0.4. Beside these
+// what --deep adds, and how much memory the check needs.
+func BenchmarkRatioCheckToSS(b *testing.B) {
+	if role := os.Getenv(crowdRole); role != "" {
+		crowdMember(b, role)
+		return
+	}
+	if os.Getenv(crowdNamespace) == "" {
+		intoCrowdNamespace(b)
+		return
+	}
+	program := buildProgram(b)
+	endCrowd := startCrowd(b)
+	defer endCrowd()
+	check := []string{program, "check", "--fail-on", "never"}
+	deep := append(slices.Clone(check), "--deep")
+	var peak int64
+	b.ReportMetric(medianRatio(15, func() { peak = max(peak, runQuietly(b, check)) }, func() { runQuietly(b, []string{"ss", "-tan"}) }), "check/ss-tan")
+	b.ReportMetric(medianRatio(5, func() { runQuietly(b, check) }, func() { runQuietly(b, []string{"ss", "-tanp"}) }), "check/ss-tanp")
+	b.ReportMetric(medianRatio(5, func() { runQuietly(b, deep) }, func() { runQuietly(b, check) }), "deep/check")
+	b.ReportMetric(float64(peak)/1024, "peak-MiB")
+}
+
+// medianRatio times two things in turn and returns the median of the first's time over the second's.
+func medianRatio(pairs int, first, second func()) float64 {
+	timed := func(f func()) float64 {
+		start := time.Now()
+		f()
+		return time.Since(start).Seconds()
+	}
+	ratios := make([]float64, pairs)
+	for i := range ratios {
+		x := timed(first)
+		ratios[i] = x / timed(second)
+	}
+	slices.Sort(ratios)
+	return ratios[pairs/2]
+}
+
+// runQuietly runs a command and returns the most memory that it had, in KiB (getrusage(2)).
+func runQuietly(b *testing.B, command []string) int64 {
+	cmd := exec.Command(command[0], command[1:]...)
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("%s: %v", command, err)
+	}
+	usage, _ := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return usage.Maxrss
+}
+
+func buildProgram(b *testing.B) string {
+	program := filepath.Join(b.TempDir(), "tcpadvise")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
+// intoCrowdNamespace runs the benchmark again in user and network namespaces of its own, and reports what it says there.
+func intoCrowdNamespace(b *testing.B) {
+	cmd := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^"+b.Name()+"$", "-test.benchtime=1x", "-test.timeout=280s")
+	cmd.Env = append(os.Environ(), crowdNamespace+"=1", caseEnv+"="+b.Name())
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		Pdeathsig:   syscall.SIGKILL,
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		b.Fatalf("in a network namespace of its own: %v\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if !strings.HasPrefix(line, "Benchmark") {
+			continue
+		}
+		fields := strings.Fields(line)
+		for i := 2; i+1 < len(fields); i += 2 {
+			if n, err := strconv.ParseFloat(fields[i], 64); err == nil && fields[i+1] != "ns/op" {
+				b.ReportMetric(n, fields[i+1])
+			}
+		}
+	}
+}
+
+// startCrowd starts the processes, a server and a client in turn, and waits until each holds its sockets; TIME_WAIT, which
+// lasts a minute, comes last.
+func startCrowd(b *testing.B) (end func()) {
+	if err := run1("ip", "link", "set", "lo", "up"); err != nil {
+		b.Fatal(err)
+	}
+	type member struct {
+		cmd *exec.Cmd
+		in  io.WriteCloser
+		out *bufio.Reader
+	}
+	var members []member
+	end = func() {
+		for _, m := range members {
+			m.in.Close() // it ends when its input does
+		}
+		for _, m := range members {
+			if err := m.cmd.Wait(); err != nil {
+				b.Error(err)
+			}
+		}
+	}
+	say := func(m member, word string) {
+		if _, err := fmt.Fprintln(m.in, word); err != nil {
+			b.Fatal(err)
+		}
+	}
+	await := func(m member) {
+		for {
+			line, err := m.out.ReadString('\n')
+			if err != nil {
+				b.Fatalf("a member of the crowd ended early: %v", err)
+			}
+			if line == "done\n" {
+				return
+			}
+		}
+	}
+	for i := range 2 * crowdPairs {
+		cmd := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^"+b.Name()+"$", "-test.benchtime=1x")
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", crowdRole, []string{"server", "client"}[i%2], i/2))
+		cmd.Stderr = os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		in, errIn := cmd.StdinPipe()
+		out, errOut := cmd.StdoutPipe()
+		if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
+			b.Fatal(err)
+		}
+		m := member{cmd, in, bufio.NewReader(out)}
+		members = append(members, m)
+		await(m) // a server listens, a client has all but TIME_WAIT
+	}
+	for i := 1; i < len(members); i += 2 {
+		say(members[i], "go on")
+	}
+	for i := 1; i < len(members); i += 2 {
+		await(members[i])
+	}
+	return end
+}
+
+// crowdMember is a process of the crowd until its input ends.
+func crowdMember(b *testing.B, role string) {
+	kind, number, _ := strings.Cut(role, " ")
+	pair, err := strconv.Atoi(number)
+	if err != nil {
+		b.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.%d:%d", pair+1, 8000+pair)
+	var held []net.Conn
+	if kind == "server" {
+		ln, err := net.Listen("tcp4", address)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer ln.Close()
+		go crowdServe(ln)
+	} else {
+		for i := range crowdLive + crowdHalfOpen {
+			c := crowdDial(b, address, 'k')
+			if held = append(held, c); i >= crowdLive {
+				c.CloseWrite() // the server never looks, and so stays in CLOSE_WAIT
+			}
+		}
+	}
+	fmt.Println("\ndone")
+	in := bufio.NewReader(os.Stdin)
+	if _, err := in.ReadString('\n'); err == nil {
+		crowdCome(b, address)
+		fmt.Println("\ndone")
+	}
+	io.Copy(io.Discard, in)
+	for _, c := range held {
+		c.Close()
+	}
+}
+
+// crowdCome leaves connections in TIME_WAIT, by turns on the client's side and on the server's.
+func crowdCome(b *testing.B, address string) {
+	const workers = 4
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for i := range crowdTimeWait / workers {
+				if i%2 == 0 {
+					crowdDial(b, address, 'c').Close()
+					continue
+				}
+				c := crowdDial(b, address, 's')
+				io.Copy(io.Discard, c)
+				c.Close()
+			}
+		})
+	}
+	all.Wait()
+}
+
+func crowdDial(b *testing.B, address string, word byte) *net.TCPConn {
+	d := net.Dialer{KeepAlive: -1, Timeout: 20 * time.Second}
+	c, err := d.DialContext(b.Context(), "tcp4", address)
+	if err == nil {
+		_, err = c.Write([]byte{word})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return c.(*net.TCPConn)
+}
+
+// crowdServe keeps a connection, waits for its client to close it, or closes it first, as its first byte says. No goroutine
+// stays with a kept one.
+func crowdServe(ln net.Listener) {
+	var kept []net.Conn
+	var mu sync.Mutex
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			var word [1]byte
+			if _, err := io.ReadFull(c, word[:]); err == nil && word[0] == 'k' {
+				mu.Lock()
+				defer mu.Unlock()
+				kept = append(kept, c)
+				return
+			}
+			if word[0] == 'c' {
+				io.Copy(io.Discard, c)
+			}
+			c.Close()
+		}()
+	}
+}
