@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -250,4 +251,56 @@ func visitNginx() error {
 	}
 	_, err = c.Read(make([]byte, 1024))
 	return err
+}
+
+// nginx asks for more than somaxconn allows and is not told; after somaxconn was raised a reload keeps the short queue.
+func TestCappedBacklog(t *testing.T) {
+	t.Parallel()
+	if !inOwnNetns(t) {
+		return
+	}
+	setSysctl(t, "net.core.somaxconn=128")
+	dir := nginxFiles(t, "server {\nlisten 80 backlog=3000;\nlocation / { return 200 ok; } }")
+	asks := fmt.Sprintf("3000 (%s:%d)", filepath.Join(dir, "nginx.conf"), lineOf(t, dir, "backlog=3000"))
+	nginx := runNginx(t, dir, 80)
+	capped := check(t)
+	f := capped.only(t, "queue/somaxconn-caps-listener", "warning", "certain")
+	f.says(t, strings.Replace(fmt.Sprintf("nginx asks for an accept queue of %s, and net.core.somaxconn cuts it to 128; neither the kernel nor nginx says so", asks),
+		"3000 (", "3000 on port 80 (", 1))
+	f.changes(t, "sysctl:net.core.somaxconn=4096 safe") // the default, which is more
+	capped.quiet(t, f.Rule)
+
+	setSysctl(t, "net.core.somaxconn=4096")
+	old := fmt.Sprintf("the accept queue of port 80 holds 128, though nginx asks for %s and net.core.somaxconn = 4096 allows 3000: it was opened before one "+
+		"of them was raised", asks)
+	for _, reloads := range []int{0, 1} {
+		r := check(t)
+		r.only(t, "queue/listener-keeps-old-backlog", "warning", "certain").says(t, old)
+		r.quiet(t, "queue/listener-keeps-old-backlog")
+		worker := nginx.children(t)[0]
+		must(t, syscall.Kill(nginx.pid, syscall.SIGHUP))
+		eventually(t, fmt.Sprintf("reload %d", reloads), func() bool { return !slices.Contains(nginx.children(t), worker) && len(nginx.children(t)) == 1 })
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "nginx.conf"))
+	must(t, err)
+	writeFiles(t, dir, map[string]string{"nginx.conf": strings.Replace(string(text), "backlog=3000", "backlog=2999", 1)})
+	must(t, syscall.Kill(nginx.pid, syscall.SIGHUP))
+	eventually(t, "the changed backlog is applied", func() bool {
+		out, err := exec.Command("ss", "-Hltn", "sport = :80").Output()
+		must(t, err)
+		return strings.Fields(string(out))[2] == "2999"
+	})
+	check(t).quiet(t)
+}
+
+// lineOf is the line of nginx.conf that has this text.
+func lineOf(t *testing.T, dir, text string) int {
+	t.Helper()
+	conf, err := os.ReadFile(filepath.Join(dir, "nginx.conf"))
+	must(t, err)
+	before, _, found := strings.Cut(string(conf), text)
+	if !found {
+		t.Fatalf("no %s", text)
+	}
+	return strings.Count(before, "\n") + 1
 }
