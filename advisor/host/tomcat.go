@@ -38,7 +38,7 @@ type tomcatInstance struct {
 // collectTomcat reads Tomcat with the first namespace: its files are the machine's.
 func (p *part) collectTomcat(_ context.Context, b *advisor.Builder) []advisor.Gap {
 	if p.machine {
-		return collectTomcat(p.tree, p.services, p.host.options.TomcatBases, b)
+		return collectTomcat(p.tree, p.services, p.unitFiles(), p.host.options.TomcatBases, b)
 	}
 	for _, name := range tomcatTables() {
 		b.SetTable(name, advisor.Table{Absent: otherNamespace})
@@ -47,18 +47,21 @@ func (p *part) collectTomcat(_ context.Context, b *advisor.Builder) []advisor.Ga
 }
 
 // collectTomcat fills the tables of Tomcat from the bases that were named, else from each that runs, else from those installed.
-func collectTomcat(t tree, s *services, bases []string, b *advisor.Builder) []advisor.Gap {
+func collectTomcat(t tree, s *services, u *units, bases []string, b *advisor.Builder) []advisor.Gap {
 	found, gaps := findTomcat(t, s, bases)
 	if err := s.failed(); err != nil && len(found) == 0 {
 		gaps = append(gaps, advisor.Gap{Source: "Tomcat", Why: err.Error()})
 	}
-	r := tomcatRecord{}
+	r := tomcatRecord{units: u}
 	if len(gaps) > 0 {
 		r.unread = gaps[0].Source + " " + gaps[0].Why
 	}
 	for _, n := range found {
 		c := &tomcatConf{tree: t, base: n.base, dir: path.Dir(n.server), server: n.server, properties: n.properties(), version: n.version(t)}
 		c.read()
+		if unit := path.Base(n.base) + ".service"; n.service.pid == 0 && u.fragment(unit) != nil { // as packages name them
+			n.service.unit = unit
+		}
 		r.add(c, &n.service)
 		gaps = append(gaps, c.gaps...)
 	}
@@ -221,6 +224,7 @@ func tomcatJarVersion(r io.ReaderAt, size int64) string {
 
 // tomcatRecord turns configurations into rows.
 type tomcatRecord struct {
+	units  *units // nil: a file alone
 	rows   map[string][]advisor.Row
 	unread string
 	any    bool
@@ -432,8 +436,12 @@ func (r *tomcatRecord) limits(v *service, cells map[string]advisor.Fact, origin 
 	switch {
 	case v == nil:
 		cells["nofile_hard"] = advisor.Absent("a file has no limit", origin)
+	case v.pid == 0 && v.unit == "":
+		cells["nofile_hard"] = advisor.Unknown("no Tomcat runs here, and no unit of its name starts it", origin)
 	case v.pid == 0:
-		cells["nofile_hard"] = advisor.Unknown("no Tomcat runs here, and its unit's limit is not read", origin)
+		limit := r.units.noFile(v.unit)
+		cells["nofile_hard"], cells["unit"] = limit.hard, knownText(v.unit, advisor.Origin{Path: limit.fragment})
+		return
 	default:
 		cells["nofile_hard"] = processNumber(v.hard, advisor.Origin{Path: fmt.Sprintf("/proc/%d/limits", v.pid)})
 	}

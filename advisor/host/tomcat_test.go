@@ -12,7 +12,7 @@ import (
 func tomcatFactsOf(t testing.TB, m tree, bases ...string) (*advisor.Facts, []advisor.Gap) {
 	t.Helper()
 	var b advisor.Builder
-	gaps := collectTomcat(m, findServices(t.Context(), m), bases, &b)
+	gaps := collectTomcat(m, findServices(t.Context(), m), newUnits(m), bases, &b)
 	return b.Facts(), gaps
 }
 

@@ -98,6 +98,20 @@ func TestNginxLimitOfUnit(t *testing.T) {
 	}
 }
 
+// TestTomcatLimitOfUnit: likewise a Tomcat, by the unit that is named as its directory.
+func TestTomcatLimitOfUnit(t *testing.T) {
+	const server = `<Server><Service name="Catalina"><Connector port="8080" maxConnections="20000"/></Service></Server>`
+	m := &memTree{files: map[string]string{
+		"/var/lib/tomcat10/conf/server.xml": server, "/lib/systemd/system/tomcat10.service": "[Service]\nLimitNOFILE=1024:4096\n",
+	}}
+	var b advisor.Builder
+	collectTomcat(m, findServices(t.Context(), m), newUnits(m), nil, &b)
+	wantCells(t, b.Facts(), "tomcat_connectors", []string{"unit", "nofile_hard"}, "tomcat10.service | 4096")
+	delete(m.files, "/lib/systemd/system/tomcat10.service")
+	collectTomcat(m, findServices(t.Context(), m), newUnits(m), nil, &b)
+	wantCells(t, b.Facts(), "tomcat_connectors", []string{"unit", "nofile_hard"}, "- | unknown: no Tomcat runs here, and no unit of its name starts it")
+}
+
 // TestLimitFilesAlone judges units and limits.conf as FILE operands, by name, by content and as templates.
 func TestLimitFilesAlone(t *testing.T) {
 	set := builtinRules(t)
