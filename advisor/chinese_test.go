@@ -19,7 +19,7 @@ func TestChineseAgrees(t *testing.T) {
 	}
 	translated := map[string]int{}
 	for _, r := range set.Rules {
-		body := r.Body()
+		body := r.Translated()
 		area, _, _ := strings.Cut(r.ID, "/")
 		if body.Zh == nil {
 			if slices.Contains([]string{"close-wait", "time-wait", "unsafe"}, area) {

@@ -192,6 +192,9 @@ func pick[T any](f *frame, list []grade[T]) T {
 
 func (r *run) candidate(rule *Rule, f *frame, row boundRow, index int) *candidate {
 	body := rule.Body()
+	if r.options.Lang == "zh" {
+		body = rule.Translated()
+	}
 	c := &candidate{rule: body, row: row}
 	c.place = row.origin
 	c.Rule, c.Title, c.Remedy = rule.ID, body.Title, body.Remedy
@@ -203,7 +206,7 @@ func (r *run) candidate(rule *Rule, f *frame, row boundRow, index int) *candidat
 		c.Severity = r.set.config.Severities[rule.ID]
 	}
 	c.texts = body.text
-	if r.options.Lang == "zh" && body.Zh != nil {
+	if body.Zh != nil && r.options.Lang == "zh" { // a user's rule comes whole
 		c.texts, c.Title = body.zh, body.Zh.Title
 	}
 	c.Subject = r.subject(rule.Table, row, index)

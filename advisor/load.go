@@ -65,7 +65,7 @@ func (s *RuleSet) Check() error {
 	s.Vocabulary.check(&errs)
 	joinLoadErrors(&errs, s.Catalogue.Check())
 	for _, r := range s.Rules {
-		if body := r.Body(); body.fault != nil {
+		if body := r.Translated(); body.fault != nil {
 			joinLoadErrors(&errs, body.fault)
 		} else if r.Table != body.table || r.head().fault != nil { // the short reading must agree with the whole one
 			errs = append(errs, LoadError{Path: r.Path, Message: "write its top-level fields unindented, as KEY: VALUE"})
@@ -137,7 +137,7 @@ func (l *loader) rule(id, file string, data []byte, user bool) {
 		}
 		r.Table = body.table
 		r.head = func() *Body { return body }
-		r.full = r.head // decoded already; with other parameters it is decoded anew
+		r.full, r.whole = r.head, r.head // decoded already; with other parameters it is decoded anew
 		l.users = append(l.users, r)
 	}
 	l.rules[id] = r

@@ -1,6 +1,7 @@
 package advisor
 
 import (
+	"bytes"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,11 +18,15 @@ type Rule struct {
 
 	head   func() *Body // what judging needs; decoded at first use
 	full   func() *Body
+	whole  func() *Body
 	remake func(params map[string]Value) *Rule // the same rule with other parameters
 }
 
-// Body decodes the whole rule, at first use.
+// Body decodes the rule without its translation, at first use.
 func (r *Rule) Body() *Body { return r.full() }
+
+// Translated decodes the whole rule, at first use.
+func (r *Rule) Translated() *Body { return r.whole() }
 
 // Body is what a rule's file says.
 type Body struct {
@@ -115,8 +120,8 @@ func headFields() []string {
 	return []string{"each", "params", "applies", "when", "severity", "confidence", "remedy", "explains", "supersedes"}
 }
 
-// newRule prepares a rule whose text is decoded in two steps: what judging needs, and all of it when the rule fires or is
-// explained. Most rules stay quiet, and prose is most of a file.
+// newRule prepares a rule whose text is decoded in steps: what judging needs, the English text when the rule fires or is
+// explained, and the translation when somebody reads it. Most rules stay quiet, and prose is most of a file.
 func newRule(id, file string, data []byte, base scope) *Rule {
 	_, fields := chunk{1, data}.split(0)
 	r := &Rule{ID: id, Path: file}
@@ -136,10 +141,17 @@ func newRule(id, file string, data []byte, base scope) *Rule {
 		d.body.fault = errs.sorted()
 		return &d.body
 	})
-	r.full = sync.OnceValue(func() *Body {
-		var errs LoadErrors
-		return decodeRule(id, file, data, base, &errs)
-	})
+	decoded := func(data []byte) func() *Body {
+		return sync.OnceValue(func() *Body {
+			var errs LoadErrors
+			return decodeRule(id, file, data, base, &errs)
+		})
+	}
+	r.whole = decoded(data)
+	r.full = r.whole
+	if zh := fields["zh"].text; len(zh) > 0 {
+		r.full = decoded(bytes.Replace(data, zh, nil, 1))
+	}
 	r.remake = func(params map[string]Value) *Rule {
 		with := base
 		with.overrides = params

@@ -5,7 +5,6 @@ package report_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"html"
 	"os"
 	"os/exec"
@@ -117,7 +116,7 @@ func chromium(t *testing.T, home string, args ...string) string {
 	}
 	for line := range strings.Lines(said.String()) {
 		if strings.Contains(line, ":CONSOLE") {
-			t.Error(fmt.Sprintf("the browser complains: %s", line))
+			t.Errorf("the browser complains: %s", line)
 		}
 	}
 	return string(out)

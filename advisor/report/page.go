@@ -18,8 +18,8 @@ func RulePage(r *advisor.Rule, example *advisor.Diagnosis, lang string) string {
 	var b strings.Builder
 	body := r.Body()
 	p, text := &printer{}, advisor.Translation{Title: body.Title, Why: body.Why, Unless: body.Unless}
-	if body.Zh != nil && lang == "zh" {
-		p.zh, text = chinese(), *body.Zh
+	if lang == "zh" && r.Translated().Zh != nil {
+		p.zh, text = chinese(), *r.Translated().Zh
 	}
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n", r.ID, p.sentence(upperFirst(text.Title)))
 	var levels []string

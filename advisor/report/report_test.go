@@ -235,7 +235,7 @@ func TestChinesePages(t *testing.T) {
 	const columns = 60
 	pages := 0
 	for _, r := range set.Rules {
-		if r.Body().Zh == nil {
+		if r.Translated().Zh == nil {
 			continue
 		}
 		pages++
