@@ -85,7 +85,7 @@ func (r *springRecord) tomcat(a *springApp, s *springScope) {
 		cells["unit"] = knownText(a.process.unit, advisor.Origin{Path: fmt.Sprintf("/proc/%d/cgroup", a.process.pid)})
 	}
 	var assumed []string
-	number := func(column, key string) (springValue, bool) {
+	number := func(column, key string) bool {
 		v, ok := s.text(key)
 		if ok = ok && s.ignored(key, v) == ""; ok {
 			cells[column] = counted(v.text, v.entry.origin)
@@ -95,9 +95,9 @@ func (r *springRecord) tomcat(a *springApp, s *springScope) {
 			at = v.entry.origin
 			assumed = append(assumed, s.assumed(v))
 		}
-		return v, ok
+		return ok
 	}
-	_, most := number("max_connections", "server.tomcat.max-connections")
+	most := number("max_connections", "server.tomcat.max-connections")
 	cells["max_connections_written"] = knownBool(most, at)
 	if most {
 		cells["max_connections_place"] = knownText(springAt(at), at)
