@@ -6,9 +6,11 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -474,4 +476,87 @@ func (thisMachine) ask(_ string, live func(func([]byte) error) error, use func([
 		return failed
 	}
 	return err
+}
+
+// TestScanThatStaysBrokenIsAGap: after three attempts the text files are read instead and the reason is told; where these cannot
+// be read either, it is a gap, and each fact is unknown.
+func TestScanThatStaysBrokenIsAGap(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		pass     string
+		pieces   [][]byte
+		attempts int
+		says     string
+	}{
+		{"ENOBUFS while the listeners are read", "listen", [][]byte{errnoMessage(unix.ENOBUFS)}, diagAttempts, unix.ENOBUFS.Error()},
+		{"ENOBUFS in the midst of CLOSE_WAIT", "close-wait", [][]byte{errnoMessage(unix.ENOBUFS)}, diagAttempts, unix.ENOBUFS.Error()},
+		{"ENOMEM", "others", [][]byte{established(1).message(), errnoMessage(unix.ENOMEM)}, diagAttempts, unix.ENOMEM.Error()},
+		{"no end", "others", [][]byte{established(1).message()}, diagAttempts, errNoEnd.Error()},
+		{"EPERM by a filter", "others", [][]byte{errnoMessage(unix.EPERM)}, 1, unix.EPERM.Error()},
+		{"no inet_diag", "close-wait", [][]byte{errnoMessage(unix.ENOENT)}, 1, unix.ENOENT.Error()},
+		{"a kernel that is silent", "others", [][]byte{errnoMessage(unix.ETIMEDOUT)}, 1, unix.ETIMEDOUT.Error()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newScriptTree()
+			for _, pass := range []string{"listen", "close-wait", "others"} {
+				for _, suffix := range []string{"", "~2", "~3"} {
+					s.sockets("sock_diag/4/" + pass + suffix)
+					s.sockets("sock_diag/6/" + pass + suffix)
+					if pass == c.pass {
+						s.say("sock_diag/4/"+pass+suffix, c.pieces...)
+					}
+				}
+			}
+			facts, gaps := collectFrom(t, s, socketOptions{})
+			if len(gaps) != 1 || gaps[0].Notice || !strings.Contains(gaps[0].Why, c.says) || !strings.Contains(gaps[0].Why, "/proc/net/tcp") {
+				t.Errorf("gaps %+v, want one that gives both reasons", gaps)
+			}
+			for _, key := range []string{"tcp.established", "tcp.close_wait", "tcp.listen", "tcp.approximate"} {
+				if f := facts.Scalar(key); f.State != advisor.StateUnknown {
+					t.Errorf("%s = %+v, want unknown", key, f)
+				}
+			}
+			if n := len(s.questions("sock_diag/4/" + c.pass)); n != c.attempts {
+				t.Errorf("%d attempts, want %d", n, c.attempts)
+			}
+			s.files["/proc/net/tcp"], s.files["/proc/net/tcp6"] = procHeading, procHeading
+			facts, gaps = collectFrom(t, s, socketOptions{})
+			if len(gaps) != 1 || !gaps[0].Notice || !strings.Contains(gaps[0].Why, c.says) {
+				t.Errorf("gaps %+v, want one notice with the reason", gaps)
+			}
+			if n := number(t, facts.Scalar("tcp.established")); n != 0 {
+				t.Errorf("%d established: what a broken dump told is counted", n)
+			}
+		})
+	}
+}
+
+// TestReceiveAfterASignal: a signal that breaks recvfrom() off, which SO_RCVTIMEO makes it do whatever the handler's flags are
+// (signal(7)), loses no datagram.
+func TestReceiveAfterASignal(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	if err := unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: diagTimeout}); err != nil {
+		t.Fatal(err)
+	}
+	thread := make(chan int)
+	go func() {
+		tid := <-thread
+		for range 50 { // Go has a handler for SIGURG, which preempts
+			time.Sleep(2 * time.Millisecond)
+			_ = unix.Tgkill(os.Getpid(), tid, unix.SIGURG) // the thread is locked, and so alive
+		}
+		_, _ = unix.Write(fds[1], []byte("datagram")) // without it the receiver times out, and fails
+	}()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	thread <- unix.Gettid()
+	buf := make([]byte, 64)
+	if n, err := receive(fds[0], buf); err != nil || string(buf[:n]) != "datagram" {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
 }

@@ -30,8 +30,8 @@ const (
 )
 
 // BenchmarkRatioCheckToSS compares the program with ss(8) over a crowd, by medians of interleaved pairs: the whole check with
-// `ss -tan`, at most 0.5 is the aim, and with `ss -tanp`, which also looks for the owners of the suspects, at most 0.4. Beside these
-// what --deep adds, and how much memory the check needs.
+// `ss -tan`, at most 0.5 is the aim, and with `ss -tanp`, since both look for owners, at most 0.4. Beside these what --deep costs,
+// and how much memory the check needs.
 func BenchmarkRatioCheckToSS(b *testing.B) {
 	if role := os.Getenv(crowdRole); role != "" {
 		crowdMember(b, role)
@@ -42,41 +42,55 @@ func BenchmarkRatioCheckToSS(b *testing.B) {
 		return
 	}
 	program := buildProgram(b)
-	endCrowd := startCrowd(b)
-	defer endCrowd()
+	host := startCrowd(b)
+	defer host.end()
 	check := []string{program, "check", "--fail-on", "never"}
 	deep := append(slices.Clone(check), "--deep")
 	var peak int64
-	b.ReportMetric(medianRatio(15, func() { peak = max(peak, runQuietly(b, check)) }, func() { runQuietly(b, []string{"ss", "-tan"}) }), "check/ss-tan")
-	b.ReportMetric(medianRatio(5, func() { runQuietly(b, check) }, func() { runQuietly(b, []string{"ss", "-tanp"}) }), "check/ss-tanp")
-	b.ReportMetric(medianRatio(5, func() { runQuietly(b, deep) }, func() { runQuietly(b, check) }), "deep/check")
+	compare := func(name string, pairs int, first, second []string) {
+		host.come() // TIME_WAIT lasts a minute
+		wall, cpu := ratios(pairs, func() usage { return runQuietly(b, first) }, func() usage { return runQuietly(b, second) }, &peak)
+		b.ReportMetric(wall, name)
+		b.ReportMetric(cpu, name+"-cpu")
+	}
+	compare("check/ss-tan", 15, check, []string{"ss", "-tan"})
+	compare("check/ss-tanp", 5, check, []string{"ss", "-tanp"})
+	compare("deep/check", 5, deep, check)
 	b.ReportMetric(float64(peak)/1024, "peak-MiB")
 }
 
-// medianRatio times two things in turn and returns the median of the first's time over the second's.
-func medianRatio(pairs int, first, second func()) float64 {
-	timed := func(f func()) float64 {
-		start := time.Now()
-		f()
-		return time.Since(start).Seconds()
-	}
-	ratios := make([]float64, pairs)
-	for i := range ratios {
-		x := timed(first)
-		ratios[i] = x / timed(second)
-	}
-	slices.Sort(ratios)
-	return ratios[pairs/2]
+// usage is what a command cost: seconds on the clock, seconds of processors, and the most memory in KiB (getrusage(2)).
+type usage struct {
+	wall, cpu float64
+	memory    int64
 }
 
-// runQuietly runs a command and returns the most memory that it had, in KiB (getrusage(2)).
-func runQuietly(b *testing.B, command []string) int64 {
+// ratios runs two things in turn and returns the medians of the first's cost over the second's. On a busy machine the clock
+// says how long one waited for a processor as well; the processor's time then tells more.
+func ratios(pairs int, first, second func() usage, peak *int64) (wall, cpu float64) {
+	walls, cpus := make([]float64, pairs), make([]float64, pairs)
+	for i := range pairs {
+		x, y := first(), second()
+		walls[i], cpus[i] = x.wall/y.wall, x.cpu/y.cpu
+		*peak = max(*peak, x.memory)
+	}
+	slices.Sort(walls)
+	slices.Sort(cpus)
+	return walls[pairs/2], cpus[pairs/2]
+}
+
+// runQuietly runs a command for its cost.
+func runQuietly(b *testing.B, command []string) usage {
 	cmd := exec.Command(command[0], command[1:]...)
+	start := time.Now()
 	if err := cmd.Run(); err != nil {
 		b.Fatalf("%s: %v", command, err)
 	}
-	usage, _ := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return usage.Maxrss
+	u := usage{wall: time.Since(start).Seconds(), cpu: (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()}
+	if r, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		u.memory = r.Maxrss
+	}
+	return u
 }
 
 func buildProgram(b *testing.B) string {
@@ -116,44 +130,24 @@ func intoCrowdNamespace(b *testing.B) {
 	}
 }
 
-// startCrowd starts the processes, a server and a client in turn, and waits until each holds its sockets; TIME_WAIT, which
-// lasts a minute, comes last.
-func startCrowd(b *testing.B) (end func()) {
+// busyHost is the processes that hold the sockets, a server and a client in turn.
+type busyHost struct {
+	b       *testing.B
+	members []crowdProcess
+}
+
+type crowdProcess struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+// startCrowd starts the processes one after the other, each of which holds its sockets when the next is started.
+func startCrowd(b *testing.B) *busyHost {
 	if err := run1("ip", "link", "set", "lo", "up"); err != nil {
 		b.Fatal(err)
 	}
-	type member struct {
-		cmd *exec.Cmd
-		in  io.WriteCloser
-		out *bufio.Reader
-	}
-	var members []member
-	end = func() {
-		for _, m := range members {
-			m.in.Close() // it ends when its input does
-		}
-		for _, m := range members {
-			if err := m.cmd.Wait(); err != nil {
-				b.Error(err)
-			}
-		}
-	}
-	say := func(m member, word string) {
-		if _, err := fmt.Fprintln(m.in, word); err != nil {
-			b.Fatal(err)
-		}
-	}
-	await := func(m member) {
-		for {
-			line, err := m.out.ReadString('\n')
-			if err != nil {
-				b.Fatalf("a member of the crowd ended early: %v", err)
-			}
-			if line == "done\n" {
-				return
-			}
-		}
-	}
+	c := &busyHost{b: b}
 	for i := range 2 * crowdPairs {
 		cmd := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^"+b.Name()+"$", "-test.benchtime=1x")
 		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", crowdRole, []string{"server", "client"}[i%2], i/2))
@@ -164,17 +158,47 @@ func startCrowd(b *testing.B) (end func()) {
 		if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
 			b.Fatal(err)
 		}
-		m := member{cmd, in, bufio.NewReader(out)}
-		members = append(members, m)
-		await(m) // a server listens, a client has all but TIME_WAIT
+		c.members = append(c.members, crowdProcess{cmd, in, bufio.NewReader(out)})
+		c.await(i)
 	}
-	for i := 1; i < len(members); i += 2 {
-		say(members[i], "go on")
+	return c
+}
+
+// await waits until a process has done what it was last told.
+func (c *busyHost) await(i int) {
+	for {
+		line, err := c.members[i].out.ReadString('\n')
+		if err != nil {
+			c.b.Fatalf("a member of the crowd ended early: %v", err)
+		}
+		if line == "done\n" {
+			return
+		}
 	}
-	for i := 1; i < len(members); i += 2 {
-		await(members[i])
+}
+
+// come lets the clients fill up TIME_WAIT again.
+func (c *busyHost) come() {
+	for i := 1; i < len(c.members); i += 2 {
+		if _, err := fmt.Fprintln(c.members[i].in, "come"); err != nil {
+			c.b.Fatal(err)
+		}
 	}
-	return end
+	for i := 1; i < len(c.members); i += 2 {
+		c.await(i)
+	}
+}
+
+// end ends the processes, which they do when their input ends.
+func (c *busyHost) end() {
+	for _, m := range c.members {
+		m.in.Close()
+	}
+	for _, m := range c.members {
+		if err := m.cmd.Wait(); err != nil {
+			c.b.Error(err)
+		}
+	}
 }
 
 // crowdMember is a process of the crowd until its input ends.
@@ -202,12 +226,10 @@ func crowdMember(b *testing.B, role string) {
 		}
 	}
 	fmt.Println("\ndone")
-	in := bufio.NewReader(os.Stdin)
-	if _, err := in.ReadString('\n'); err == nil {
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		crowdCome(b, address)
 		fmt.Println("\ndone")
 	}
-	io.Copy(io.Discard, in)
 	for _, c := range held {
 		c.Close()
 	}
