@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime"
@@ -32,6 +33,7 @@ const (
 var version = "0.1.0-dev"
 
 func main() {
+	survivePipes()
 	collectLate()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() { // a second signal ends the program at once
@@ -49,6 +51,9 @@ func collectLate() {
 	usual := debug.SetGCPercent(400)
 	runtime.AddCleanup(new([16]byte), func(percent int) { debug.SetGCPercent(percent) }, usual)
 }
+
+// survivePipes lets a reader that leaves be an error of a write, so that the exit code stays the judgement's.
+func survivePipes() { signal.Ignore(syscall.SIGPIPE) }
 
 // app is what the commands share: streams, and the exit code that they decide.
 type app struct {
@@ -96,6 +101,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		code = exit.code
 	case errors.Is(err, syscall.EPIPE): // the reader has left: it has all that it wanted
 		return a.code
+	case failedWriting(err):
+		code = exitIncomplete
 	default:
 		code = exitUsage
 	}
@@ -103,6 +110,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "tcpadvise: %s\n", line)
 	}
 	return code
+}
+
+// failedWriting reports that all was judged, and the result could not be handed over, as on a full disk.
+func failedWriting(err error) bool {
+	var file *fs.PathError
+	return errors.As(err, &file) && file.Op == "write"
 }
 
 func (a *app) rootCommand() *cobra.Command {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -59,7 +58,6 @@ func (a *app) report(ctx context.Context, flags *reportFlags, captures []string)
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(100) // other than a check this may run for long: memory counts for more than time
 	fleet := advisor.NewFleet(set, options)
 	for _, capture := range distinctFiles(captures) {
 		if err := a.addCapture(ctx, fleet, capture, set, options); err != nil {
