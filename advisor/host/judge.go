@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -12,6 +13,10 @@ import (
 func (pr *proof) judge(a *attempt, search bool) {
 	facts := pr.factsAfter(a)
 	after := pr.options.Judge(facts)
+	a.found = map[string]bool{}
+	for _, f := range after.Findings {
+		a.found[sameFinding(f)] = true
+	}
 	if pr.options.Style != advisor.PatchCommands { // of these the files know nothing, and that may be a finding
 		for _, f := range after.Findings {
 			for _, s := range a.steps {
@@ -29,8 +34,8 @@ func (pr *proof) judge(a *attempt, search bool) {
 	if len(a.faults) > 0 {
 		return
 	}
-	if why, culprits := pr.harm(a, facts, after); why != "" {
-		pr.blame(a, why, culprits, search)
+	if h := pr.harm(a, facts, after); h.why != "" {
+		pr.blame(a, h, search)
 	}
 }
 
@@ -66,14 +71,23 @@ func about(f advisor.Finding, key string) bool {
 	return slices.ContainsFunc(f.Evidence, func(e advisor.Evidence) bool { return e.What == key })
 }
 
-// sameFinding tells findings apart over an edit: the number of a line among those of its key may change.
+var pathLine = regexp.MustCompile(`(/[^\s:]+):\d+`)
+
+// sameFinding tells findings apart over an edit: the number of a line, in its file or among those of its key, may change.
 func sameFinding(f advisor.Finding) string {
 	subject, _, _ := strings.Cut(f.Subject.Key, " #")
-	return f.Rule + "\x00" + f.Subject.Table + "\x00" + subject
+	return f.Rule + "\x00" + f.Subject.Table + "\x00" + pathLine.ReplaceAllString(subject, "$1")
 }
 
-// harm is what the attempt makes worse: a finding that was not there, or another setting that would change.
-func (pr *proof) harm(a *attempt, facts *advisor.Facts, after *advisor.Diagnosis) (why string, culprits []*placing) {
+// harm is what an attempt makes worse.
+type harm struct {
+	why      string // empty: nothing
+	finding  string // by sameFinding; empty: another setting would change
+	culprits []*placing
+}
+
+// harm is a finding that was not there, or another setting that would change.
+func (pr *proof) harm(a *attempt, facts *advisor.Facts, after *advisor.Diagnosis) harm {
 	before := map[string][]advisor.Severity{}
 	for _, f := range pr.diagnosis.Findings {
 		before[sameFinding(f)] = append(before[sameFinding(f)], f.Severity)
@@ -88,6 +102,7 @@ func (pr *proof) harm(a *attempt, facts *advisor.Facts, after *advisor.Diagnosis
 		if f.Waived != nil || pr.expected(f, facts) {
 			continue
 		}
+		var culprits []*placing
 		milder := false
 		for _, s := range a.steps {
 			if s.kind == nil && about(f, s.key) {
@@ -97,12 +112,11 @@ func (pr *proof) harm(a *attempt, facts *advisor.Facts, after *advisor.Diagnosis
 		}
 		if milder { // of a bad value and a fair one the fair one is better, though there is something to say about it
 			a.remarks = append(a.remarks, fmt.Sprintf("%s will mention then: %s", f.Rule, f.Message))
-			culprits = nil
 			continue
 		}
-		return fmt.Sprintf("%s would say then: %s", f.Rule, f.Message), culprits
+		return harm{fmt.Sprintf("%s would say then: %s", f.Rule, f.Message), id, culprits}
 	}
-	return pr.sideEffect(a, facts), nil
+	return harm{why: pr.sideEffect(a, facts)}
 }
 
 // worse reports whether what a change silences is worse than a mention.
@@ -146,18 +160,36 @@ func (pr *proof) sideEffect(a *attempt, facts *advisor.Facts) string {
 }
 
 // blame finds the change that does the harm: known by its key, or the one without which there is none. Where no single one
-// is at fault all are given up.
-func (pr *proof) blame(a *attempt, why string, culprits []*placing, search bool) {
+// is at fault those of services are given up, or all.
+func (pr *proof) blame(a *attempt, h harm, search bool) {
+	culprits := h.culprits
 	for i := 0; search && len(culprits) == 0 && i < len(a.steps); i++ {
-		rest := slices.Delete(slices.Clone(a.steps), i, i+1)
-		if without := pr.attempt(rest, false); len(without.faults) == 0 {
-			culprits = a.steps[i : i+1]
+		rest, group := without(a.steps, a.steps[i])
+		trial := pr.attempt(rest, false)
+		if gone := h.finding != "" && trial.found != nil && !trial.found[h.finding]; gone || len(trial.faults) == 0 {
+			culprits = group
 		}
+	}
+	if len(culprits) == 0 {
+		culprits = slices.DeleteFunc(slices.Clone(a.steps), func(s *placing) bool { return s.kind == nil })
 	}
 	if len(culprits) == 0 {
 		culprits = a.steps
 	}
 	for _, s := range culprits {
-		a.fault(s, why)
+		a.fault(s, h.why)
 	}
+}
+
+// without parts steps into one, with those that are no cure without it, and the rest.
+func without(steps []*placing, one *placing) (rest, group []*placing) {
+	for _, s := range steps {
+		together := s.kind != nil && one.kind != nil && slices.ContainsFunc(s.change.Rules, func(rule string) bool { return slices.Contains(one.change.Rules, rule) })
+		if s == one || together {
+			group = append(group, s)
+		} else {
+			rest = append(rest, s)
+		}
+	}
+	return rest, group
 }

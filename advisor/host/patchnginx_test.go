@@ -213,3 +213,29 @@ func changesOf(d *advisor.Diagnosis) []advisor.Change {
 	changes, _ := d.Changes(advisor.SafetyManual)
 	return changes
 }
+
+// TestHarmIsBlamedOnItsCause: two changes that only together bring another finding are withheld together, and no others with them.
+func TestHarmIsBlamedOnItsCause(t *testing.T) {
+	files := badServices()
+	files[nginxTop] = strings.ReplaceAll(files[nginxTop], "10.0.0.7", "127.0.0.1")
+	files["/etc/sysctl.d/10.conf"] = "net.ipv4.tcp_sack = 0\n"
+	before := judgeRoot(t, builtinSet(t), sysctlHost(files).lay(t), "6.1.0")
+	for _, style := range []advisor.PatchStyle{advisor.PatchInPlace, advisor.PatchAnsible} {
+		p := before.patch(t, style)
+		var names []string
+		for _, w := range p.Withheld {
+			if !strings.Contains(w.Why, "hop/upstream-keepalive-outlives-backend would say then") {
+				t.Errorf("%+v", w)
+			}
+			_, at := kindOf(w.Setting)
+			names = append(names, at.name)
+		}
+		slices.Sort(names)
+		if want := []string{"proxy_http_version", "proxy_set_header Connection"}; !slices.Equal(names, want) {
+			t.Errorf("withheld %v, want %v", names, want)
+		}
+		if len(p.Files) != 4 {
+			t.Errorf("%d files are changed", len(p.Files))
+		}
+	}
+}

@@ -154,6 +154,7 @@ type attempt struct {
 	shown    map[string][]byte // the same without secrets, for the collectors
 	loads    sysctlLoads       // after
 	load     *sysctlLoad       // that of the boot
+	found    map[string]bool   // what is found then, by sameFinding; nil: it did not come to that
 	commands []advisor.PatchedCommand
 	remarks  []string
 	running  map[string]advisor.Fact // of the keys that commands, or a reboot, change

@@ -59,12 +59,13 @@ func (d *patchDoc) reasons(hunks []advisor.Hunk) {
 // nothing when it runs again.
 func (d *patchDoc) replaceTask(r advisor.PatchedReplace) {
 	d.reasons(r.Hunks)
+	tabs := strings.NewReplacer("\t", `\t`) // Python undoes it in both, and ansible-lint wants none
 	expression := "^" + regexp.QuoteMeta(r.Old)
 	if added, ok := strings.CutPrefix(r.New, r.Old); ok {
 		expression += "(?!" + regexp.QuoteMeta(added) + ")"
 	}
 	fmt.Fprintf(&d.buf, "- name: %s\n  ansible.builtin.replace:\n    path: %s\n    regexp: %s\n    replace: %s\n",
-		yamlText(changed(r.Hunks, r.Path)), yamlText(r.Path), yamlFolded(expression), yamlFolded(strings.ReplaceAll(r.New, `\`, `\\`)))
+		yamlText(changed(r.Hunks, r.Path)), yamlText(r.Path), yamlFolded(tabs.Replace(expression)), yamlFolded(tabs.Replace(strings.ReplaceAll(r.New, `\`, `\\`))))
 }
 
 // changed names a task: "Change keepalive_timeout in FILE".

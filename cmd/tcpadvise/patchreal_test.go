@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -157,11 +158,13 @@ func TestPatchRoundTrip(t *testing.T) {
 }
 
 const playScript = mountScript + `
+mount --bind "$root/opt" /opt
 set -f
-judge="tcpadvise check --only unsafe/* --only sysctl/*"
+judge="tcpadvise check --only unsafe/* --only sysctl/* --only nginx/* --only tomcat/* --tomcat-base /opt/tomcat"
 boot
 wants 1 $judge
-tcpadvise patch --include manual --format ansible >"$root/tasks.yml" 2>"$root/notes"
+tcpadvise patch --include manual --tomcat-base /opt/tomcat --format ansible >"$root/tasks.yml" 2>"$root/notes"
+tcpadvise patch --include manual --tomcat-base /opt/tomcat >"$root/diff"
 sed 's/^/    /' "$root/tasks.yml" | sed '1s/.*/- hosts: localhost\n  connection: local\n  gather_facts: false\n  tasks:/' >"$root/play.yml"
 export ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_NOCOLOR=1 ANSIBLE_LOCAL_TEMP=$root/tmp ANSIBLE_REMOTE_TEMP=$root/tmp
 ansible-playbook "$root/play.yml"
@@ -175,11 +178,13 @@ boot
 wants 0 $judge
 `
 
-// TestPatchAsAnsible: the tasks run, change what they are to change, and nothing when they run again.
+// TestPatchAsAnsible: the tasks run, change what they are to change, and nothing when they run again; ansible-lint has nothing to
+// say of them; and of services' files they make what the diff makes.
 func TestPatchAsAnsible(t *testing.T) {
-	needTools(t, map[string]string{"ansible-playbook": "ansible", "/lib/systemd/systemd-sysctl": "systemd", "unshare": "util-linux"})
+	needTools(t, map[string]string{"ansible-playbook": "ansible", "ansible-lint": "ansible-lint", "/lib/systemd/systemd-sysctl": "systemd", "unshare": "util-linux"})
 	im := realHost("systemd")
-	im["/etc/passwd"] = "root:x:0:0:root:/root:/bin/sh\n"
+	maps.Copy(im, nginxHost())
+	im["/opt/tomcat/conf/server.xml"] = badTomcat
 	root := im.lay(t)
 	layProgram(t, root)
 	if err := os.Mkdir(filepath.Join(root, "tmp"), 0o755); err != nil {
@@ -188,7 +193,7 @@ func TestPatchAsAnsible(t *testing.T) {
 	out := inNamespace(t, playScript, root, "systemd")
 	first, second, ok := strings.Cut(out, "==\n")
 	tasks, _ := os.ReadFile(filepath.Join(root, "tasks.yml"))
-	n := strings.Count(string(tasks), "ansible.posix.sysctl:")
+	n := strings.Count(string(tasks), "ansible.posix.sysctl:") + strings.Count(string(tasks), "ansible.builtin.replace:")
 	if !ok || n < 5 || !strings.Contains(first, fmt.Sprintf("changed=%d ", n)) || !strings.Contains(second, "changed=0 ") {
 		t.Errorf("%d tasks\n%s\n%s", n, tasks, out)
 	}
@@ -196,4 +201,39 @@ func TestPatchAsAnsible(t *testing.T) {
 	if got, want := after.below("/etc/"), after.below("/patched/"); !maps.Equal(got, want) {
 		t.Errorf("the second run changes files: %q, %q", want, got)
 	}
+	byDiff := im.lay(t)
+	diff, _ := os.ReadFile(filepath.Join(root, "diff"))
+	applyDiff(t, "patch", byDiff, string(diff))
+	for _, dir := range []string{"/etc/nginx/", "/opt/"} {
+		if got, want := after.below(dir), files(t, byDiff).below(dir); !maps.Equal(got, want) || maps.Equal(got, im.below(dir)) {
+			t.Errorf("the tasks make %q of %s, the diff %q", got, dir, want)
+		}
+	}
+	lint := exec.Command("ansible-lint", "--offline", "--nocolor", "-p", "tasks/main.yml")
+	lint.Dir = t.TempDir()
+	lint.Env = append(os.Environ(), "HOME="+lint.Dir, "LC_ALL=C.UTF-8")
+	if err := errors.Join(os.Mkdir(filepath.Join(lint.Dir, "tasks"), 0o755), os.WriteFile(filepath.Join(lint.Dir, "tasks/main.yml"), tasks, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := lint.CombinedOutput(); err != nil {
+		t.Errorf("ansible-lint: %v\n%s\n%s", err, said, tasks)
+	}
 }
+
+// badTomcat has attributes that rules want changed, of an element on one line and of others on several.
+const badTomcat = `<?xml version="1.0" encoding="UTF-8"?>
+<Server port="8005" shutdown="SHUTDOWN">
+  <GlobalNamingResources>
+    <Resource name="jdbc/shop" auth="Container" type="javax.sql.DataSource"
+              maxTotal="20" maxWaitMillis="-1"
+              url="jdbc:mysql://db/shop"/>
+  </GlobalNamingResources>
+  <Service name="Catalina">
+    <Connector port="9080" protocol="HTTP/1.1" connectionTimeout="-1" />
+    <Connector port="9081" protocol="HTTP/1.1"
+	maxKeepAliveRequests='1'
+               redirectPort="8443"></Connector>
+    <Engine name="Catalina" defaultHost="localhost"/>
+  </Service>
+</Server>
+`
