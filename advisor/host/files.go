@@ -268,7 +268,13 @@ func (f *Files) leadsToFile(name string) bool {
 
 func isSysctlPath(path string) bool {
 	base := withoutTemplateSuffix(path)
-	return base == "sysctl.conf" || strings.HasSuffix(base, ".conf") && filepath.Base(filepath.Dir(path)) == "sysctl.d"
+	return isCalled(base, "sysctl.conf") || strings.HasSuffix(base, ".conf") && filepath.Base(filepath.Dir(path)) == "sysctl.d"
+}
+
+// isCalled reports whether a file has a name, perhaps with something before it: "web-sysctl.conf", "10_limits.conf".
+func isCalled(base, name string) bool {
+	before, ok := strings.CutSuffix(base, name)
+	return ok && (before == "" || strings.ContainsAny(before[len(before)-1:], "-_."))
 }
 
 // looksLikeSysctl reports whether most lines that say something assign known kernel parameters.

@@ -703,7 +703,7 @@ func maskText(text string) string {
 func isNginxPath(name string) bool {
 	base := withoutTemplateSuffix(name)
 	dir := filepath.Base(filepath.Dir(name))
-	return base == "nginx.conf" || dir == "sites-available" || dir == "sites-enabled"
+	return isCalled(base, "nginx.conf") || dir == "sites-available" || dir == "sites-enabled"
 }
 
 // looksLikeNginx reports whether most directives of a file are nginx's own, as far as it can be read.

@@ -366,7 +366,7 @@ const everyService = "every service"
 // isLimitsPath says by its name that a file is one of limits.conf(5).
 func isLimitsPath(name string) bool {
 	base := withoutTemplateSuffix(name)
-	return base == "limits.conf" || strings.HasSuffix(base, ".conf") && filepath.Base(filepath.Dir(name)) == "limits.d"
+	return isCalled(base, "limits.conf") || strings.HasSuffix(base, ".conf") && filepath.Base(filepath.Dir(name)) == "limits.d"
 }
 
 // looksLikeLimits reports whether most lines that say something set a limit that pam_limits knows.
