@@ -346,7 +346,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := openRoot(t, "/")
-	got, err := h.Verify(context.Background(), name)
+	got, err := h.Verify(context.Background(), name, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,8 +359,31 @@ func TestVerify(t *testing.T) {
 	if len(got) != len(want) || strings.Contains(got[2].Text, "1-2-3-4") {
 		t.Errorf("%+v", got)
 	}
-	if _, err := h.Verify(context.Background(), name+"x"); err == nil {
+	if _, err := h.Verify(context.Background(), name+"x", ""); err == nil {
 		t.Error("a file that is not there holds")
+	}
+}
+
+// TestVerifyRefusesServices: what such a file sets is no kernel parameter, though some of its lines look like one.
+func TestVerifyRefusesServices(t *testing.T) {
+	h, dir := openRoot(t, "/"), t.TempDir()
+	for name, c := range map[string]struct{ kind, text string }{
+		"nginx.conf":                        {"nginx", mainNginx("\tset $a = b;\n")},
+		"server.xml":                        {"server.xml", "<Server><Service name=\"a\"><Connector port=\"1\"/></Service></Server>\n"},
+		"a.service":                         {"unit", "[Service]\nLimitNOFILE=1\n"},
+		"limits.conf":                       {"limits", "* - nofile 1\n"},
+		"src/main/application.properties":   {"spring", "server.port=1\n"},
+		"docker-compose.yml":                {"compose", "services: {a: {sysctls: {net.core.somaxconn: 1}}}\n"},
+		"copied from a server, its name is": {"nginx", mainNginx("\tkeepalive_timeout 0;\n")},
+	} {
+		file := filepath.Join(dir, name)
+		layFile(t, file, []byte(c.text))
+		if got, err := h.Verify(t.Context(), file, ""); err == nil || !strings.Contains(err.Error(), file+" is no sysctl file but of type "+c.kind+":") {
+			t.Errorf("%v %v", got, err)
+		}
+		if got, err := h.Verify(t.Context(), file, "sysctl"); err != nil {
+			t.Errorf("%v %v", got, err)
+		}
 	}
 }
 

@@ -33,8 +33,9 @@ type Verified struct {
 	Text    string // empty where it holds
 }
 
-// Verify compares each value that a sysctl file of this machine sets with the running kernel.
-func (h *Host) Verify(ctx context.Context, name string) ([]Verified, error) {
+// Verify compares each value that a sysctl file of this machine sets with the running kernel. as is the type that a person gave the
+// file; empty: what it looks like. A file of another type is refused: a service's settings are no kernel parameters.
+func (h *Host) Verify(ctx context.Context, name, as string) ([]Verified, error) {
 	absolute, err := filepath.Abs(name)
 	if err != nil {
 		return nil, err
@@ -45,6 +46,11 @@ func (h *Host) Verify(ctx context.Context, name string) ([]Verified, error) {
 		return nil, fmt.Errorf("%s: no such file", name)
 	case err != nil:
 		return nil, fmt.Errorf("%s cannot be read: %w", name, cause(err))
+	}
+	files := OpenFiles([]string{name}, nil, FileOptions{As: as, Catalogue: h.options.Catalogue})
+	if t, ok := files.recognise(name, data, true); ok && t.name != "sysctl" {
+		return nil, fmt.Errorf("%s is no sysctl file but of type %s: --verify compares kernel parameters, and no kernel tells what a service took up "+
+			"(--as sysctl reads it as one all the same)", name, t.name)
 	}
 	l := newSysctlLoad("sysctl -p", nil, expandSysctls(h.tree))
 	src := sysctlSource{Path: name, File: name, Syntax: conf.ParseSysctl(data)}

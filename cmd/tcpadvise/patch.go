@@ -36,10 +36,11 @@ another one comes, is withheld with the reason. Nothing is written to the host.
 Formats: diff, for patch -p1 -d / and git apply; drop-in, one file of sysctl.d; ansible, tasks; commands, sysctl -w for this boot only.
 Settings of services, such as nginx's, are changed by diff and ansible; the commands that make the service take them up stand above.
 
-With --verify, FILEs that were applied are read back: each value that they set is compared with the running kernel.
+With --verify, FILEs that were applied are read back: each value that they set is compared with the running kernel. Files of services,
+such as nginx.conf, hold none and are refused.
 
 Exit codes: 0 done, also where there is nothing to change; 1 --verify found another value; 2 wrong usage or a bad rule set; 3 an
-input that was asked for could not be read.`,
+input that was asked for could not be read, or --verify cannot compare it.`,
 		Example: `  tcpadvise patch                                     what is safe, as a diff
   tcpadvise patch --include review | patch -p1 -d /   apply what a person has read
   tcpadvise patch --include review --reverse > undo   before it is applied: how to take it back
@@ -218,7 +219,7 @@ func (a *app) verifyApplied(ctx context.Context, flags *patchFlags, operands []s
 	}
 	count := 0
 	for _, name := range operands {
-		results, err := h.Verify(ctx, name)
+		results, err := h.Verify(ctx, name, flags.as)
 		if err != nil {
 			fmt.Fprintf(a.stderr, "tcpadvise: %v\n", err)
 			a.code = exitIncomplete
