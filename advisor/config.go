@@ -1,6 +1,7 @@
 package advisor
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,8 +37,8 @@ func LoadConfig(path string, data []byte) (*Config, error) {
 	var errs LoadErrors
 	d := &doc{path: path, errs: &errs}
 	c := &Config{path: path, Severities: map[string]Severity{}, Params: map[string]map[string]Value{}, nodes: map[string]*yaml.Node{}}
-	if len(strings.TrimSpace(string(data))) == 0 {
-		return c, nil // an empty file configures nothing
+	if !saysAnything(data) {
+		return c, nil // an example whose lines are all commented out configures nothing
 	}
 	if top := d.parse(data); top != nil {
 		d.fields(top, "the configuration", map[string]func(*yaml.Node){
@@ -62,6 +63,16 @@ func LoadConfig(path string, data []byte) (*Config, error) {
 		})
 	}
 	return c, errs.sorted()
+}
+
+// saysAnything reports whether a YAML file holds more than blank lines and comments.
+func saysAnything(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		if text := bytes.TrimSpace(line); len(text) > 0 && text[0] != '#' {
+			return true
+		}
+	}
+	return false
 }
 
 // sequence returns the elements of a list.

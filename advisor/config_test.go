@@ -50,6 +50,15 @@ func TestConfigAgreesWithItsSchema(t *testing.T) {
 	}
 }
 
+// An example whose lines are all commented out is a configuration of nothing.
+func TestConfigOfComments(t *testing.T) {
+	for _, text := range []string{"", "\n \n", "# waivers:\n#   - rule: a/b\n"} {
+		if _, err := advisor.LoadConfig("c.yaml", []byte(text)); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestParametersAreOverridden(t *testing.T) {
 	set, err := advisor.Load(rules.FS)
 	if err != nil {

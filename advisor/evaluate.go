@@ -372,10 +372,37 @@ func (d *Diagnosis) Finish(o Options) {
 	}
 }
 
-// sort puts findings worst first, and each symptom after the worst cause that explains it.
+// about is what a finding says and of what: by this a symptom names its cause.
+type about struct {
+	rule    string
+	subject Subject
+}
+
+// groupSeverities is the severity of the worst symptom below each finding that explains one.
+func (d *Diagnosis) groupSeverities() map[about]Severity {
+	worst := map[about]Severity{}
+	for grown := true; grown; { // a symptom may explain others
+		grown = false
+		for i := range d.Findings {
+			f := &d.Findings[i]
+			if f.ExplainedBy == nil {
+				continue
+			}
+			cause, s := about{*f.ExplainedBy, f.cause}, max(f.Severity, worst[about{f.Rule, f.Subject}])
+			if s > worst[cause] {
+				worst[cause], grown = s, true
+			}
+		}
+	}
+	return worst
+}
+
+// sort puts findings worst first, and each symptom after the worst cause that explains it; a cause ranks with its worst symptom.
 func (d *Diagnosis) sort() {
+	worst := d.groupSeverities()
+	rank := func(f Finding) Severity { return max(f.Severity, worst[about{f.Rule, f.Subject}]) }
 	byRank := func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), strings.Compare(a.Rule, b.Rule),
+		return cmp.Or(cmp.Compare(rank(b), rank(a)), cmp.Compare(b.Severity, a.Severity), strings.Compare(a.Rule, b.Rule),
 			strings.Compare(a.Where().Path, b.Where().Path), cmp.Compare(a.Where().Line, b.Where().Line),
 			strings.Compare(a.Subject.Key, b.Subject.Key), strings.Compare(a.Message, b.Message))
 	}

@@ -89,3 +89,17 @@ func TestMergePlaces(t *testing.T) {
 		t.Error(d.Sockets)
 	}
 }
+
+// What an error explains is read first, though the cause alone is a warning: a group ranks with its worst member.
+func TestGroupsRankWithTheirWorst(t *testing.T) {
+	d := placed()
+	d.Findings = append(d.Findings, Finding{Rule: "a/a", Severity: SeverityWarning}, Finding{Rule: "z/z", Severity: SeverityError})
+	d.Finish(Options{})
+	var got []string
+	for _, f := range d.Findings {
+		got = append(got, f.Rule)
+	}
+	if want := "z/z a/cause b/symptom a/a"; strings.Join(got, " ") != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
