@@ -21,6 +21,7 @@ func listenSources() []listenSource {
 	return []listenSource{
 		{"nginx_listens", "nginx", []string{"nginx", "openresty"}, "backlog_written", "nginx_main"},
 		{"tomcat_connectors", "Tomcat", []string{"java", "jsvc", "jsvc.exec"}, "backlog_written", ""},
+		{"spring_servers", "Spring Boot", []string{"java"}, "backlog_written", ""},
 	}
 }
 

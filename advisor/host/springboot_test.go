@@ -199,7 +199,7 @@ func TestSpringThatRuns(t *testing.T) {
 		"BOOT-INF/classes/config/application.yaml": "spring.datasource.hikari.leak-detection-threshold: 1000\n",
 	})))
 	write("application.properties", "spring.datasource.hikari.max-lifetime=600000\n")
-	write("config/application.yml", "server.tomcat.max-connections: 0\n")
+	write("config/application.yml", "server.tomcat.max-connections: 0\nserver.tomcat.accept-count: 500\n")
 	cmd := exec.Command("java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-Dserver.port=0", "-jar", "shop.jar", "--spring.datasource.hikari.connection-timeout=0", "--spring.datasource.password=hunter2")
 	cmd.Dir = dir
 	started, err := cmd.StdoutPipe()
@@ -224,14 +224,15 @@ func TestSpringThatRuns(t *testing.T) {
 		}
 		r.record(&b, noSpring)
 		f := b.Facts()
-		wantCells(t, f, "spring_servers", []string{"path", "boot", "tomcat", "port", "address", "max_connections", "max_connections_written", "keepalive_timeout", "keepalive_timeout_written", "keepalive_setting"},
-			fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid)+" | 3.2.5 | 10.1.20 | - | :: | 8192 | false | 1 min | false | server.tomcat.keep-alive-timeout")
+		wantCells(t, f, "spring_servers", []string{"path", "boot", "tomcat", "port", "address", "backlog", "backlog_written", "max_connections", "max_connections_written", "keepalive_timeout", "keepalive_timeout_written", "keepalive_setting"},
+			fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid)+" | 3.2.5 | 10.1.20 | - | :: | 500 | true | 8192 | false | 1 min | false | server.tomcat.keep-alive-timeout")
 		return settingsOf(f)
 	}
 	got := collect(rec)
 	want := []string{
 		dir + "/shop.jar!/application.yml:2 server.connection-timeout=5s ignored=Spring Boot 3.2.5 has no such property any more: it is server.tomcat.connection-timeout",
 		dir + "/config/application.yml:1 server.tomcat.max-connections=0 ignored=Spring Boot hands only positive numbers to Tomcat, so that Tomcat's default stays",
+		dir + "/config/application.yml:2 server.tomcat.accept-count=500",
 		fmt.Sprintf("/proc/%d/cmdline hikari.connection-timeout=0", cmd.Process.Pid),
 		dir + "/shop.jar!/application.yml:5 hikari.idle-timeout=0",
 		dir + "/shop.jar!/application-prod.yml:1 hikari.keepalive-time=5 replaced=less than 30000 ms: the default takes its place, which up to HikariCP 6.2.0 is no keepalive",

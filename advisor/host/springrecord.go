@@ -68,15 +68,15 @@ func (r *springRecord) add(a *springApp, s *springScope) {
 
 // tomcat makes the row of the Tomcat in a running application.
 func (r *springRecord) tomcat(a *springApp, s *springScope) {
-	const port, connections = 8080, 8192 // ServerProperties: 10000 connections until 2.1
+	const port, connections, queue = 8080, 8192, 100 // ServerProperties: 10000 connections until 2.1
 	at := advisor.Origin{Path: a.name}
 	byDefault := advisor.Origin{Source: "Spring Boot's default"}
 	cells := map[string]advisor.Fact{
 		"application": knownText(a.name, at), "boot": knownText(a.jar.boot, at), "tomcat": knownText(a.jar.libraries["tomcat-embed-core"], at),
 		"port": advisor.Known(advisor.Int(port), byDefault), "address": knownText("::", byDefault),
-		"max_connections": advisor.Known(advisor.Int(connections), byDefault),
-		"pid":             advisor.Known(advisor.Int(a.process.pid), advisor.Origin{Path: fmt.Sprintf("/proc/%d", a.process.pid)}),
-		"nofile_hard":     processNumber(a.process.hard, advisor.Origin{Path: fmt.Sprintf("/proc/%d/limits", a.process.pid)}),
+		"max_connections": advisor.Known(advisor.Int(connections), byDefault), "backlog": knownInt(queue, byDefault),
+		"pid":         advisor.Known(advisor.Int(a.process.pid), advisor.Origin{Path: fmt.Sprintf("/proc/%d", a.process.pid)}),
+		"nofile_hard": processNumber(a.process.hard, advisor.Origin{Path: fmt.Sprintf("/proc/%d/limits", a.process.pid)}),
 	}
 	if !a.notBefore(2, 2) {
 		cells["max_connections"] = advisor.Unknown("its default depends on the version of Spring Boot before 2.2", byDefault)
@@ -97,6 +97,7 @@ func (r *springRecord) tomcat(a *springApp, s *springScope) {
 		}
 		return ok
 	}
+	cells["backlog_written"] = knownBool(number("backlog", "server.tomcat.accept-count"), at)
 	most := number("max_connections", "server.tomcat.max-connections")
 	cells["max_connections_written"] = knownBool(most, at)
 	if most {
