@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/tcpadvise/tcpadvise/advisor"
@@ -22,8 +23,9 @@ const contextLines = 3
 type original struct {
 	path   string
 	old    []byte
-	shown  []byte // without secrets, as the collectors read it
-	syntax any    // by the parser of the kind of settings that are changed in it; nil: not parsed yet
+	shown  []byte        // without secrets, as the collectors read it
+	sum    func() string // SHA-256 of old, made beside the rest
+	syntax any           // by the parser of the kind of settings that are changed in it; nil: not parsed yet
 }
 
 // parsed is the original's syntax, by a parser that is run once.
@@ -89,7 +91,8 @@ func (s *site) original(file, asked string) (src *original, why string) {
 		return nil, fmt.Sprintf("%s cannot be read: %v", file, err)
 	}
 	src = &original{path: file, old: old, shown: old}
-	if !s.readAs(file, old) { // else it holds no secret
+	same := s.readings.same(file, old)
+	if !same || s.alone != "" { // else it holds no secret: it was read without any
 		src.shown = maskSecrets(s.absolute(file), old)
 	}
 	read := src.shown
@@ -99,23 +102,25 @@ func (s *site) original(file, asked string) (src *original, why string) {
 	switch {
 	case bytes.IndexByte(old, 0) >= 0:
 		return nil, file + " holds a zero byte: it is no text"
-	case s.readings.changed(file, read), s.readings.changed(asked, read):
+	case !same && s.readings.changed(file, read), asked != file && s.readings.changed(asked, read):
 		return nil, file + " has changed since it was read: run again"
 	}
 	if s.originals == nil {
 		s.originals = map[string]*original{}
 	}
+	src.sum = sumBeside(old)
 	s.originals[file] = src
 	return src, ""
 }
 
-// readAs reports whether the loaders have read just this content of a sysctl file.
-func (s *site) readAs(file string, data []byte) bool {
-	if s.alone != "" {
-		return false
-	}
-	f := s.load(nil).parsed[file]
-	return f != nil && holds(f, data)
+// sumBeside begins to make a SHA-256, and returns what waits for it.
+func sumBeside(data []byte) func() string {
+	done := make(chan string, 1)
+	go func() {
+		sum := sha256.Sum256(data)
+		done <- hex.EncodeToString(sum[:])
+	}()
+	return sync.OnceValue(func() string { return <-done })
 }
 
 // withoutSecrets is the file after the edits as collectors read it. Of one that holds no secret before only what is new can be one.
@@ -205,8 +210,7 @@ func (e *editing) eol() string {
 func (e *editing) fileEdit(data []byte) advisor.FileEdit {
 	f := advisor.FileEdit{Path: e.path, Old: e.old, New: data}
 	if !e.created {
-		sum := sha256.Sum256(e.old)
-		f.Hash = hex.EncodeToString(sum[:])
+		f.Hash = e.sum()
 	}
 	for _, edit := range e.allEdits() {
 		f.Edits = append(f.Edits, advisor.TextEdit{Start: edit.Span.Start, End: edit.Span.End, New: edit.New})

@@ -80,6 +80,15 @@ func (r *readings) note(file string, data []byte) {
 	}
 }
 
+// same reports whether a file held just this when it was first read.
+func (r *readings) same(file string, data []byte) bool {
+	if r == nil {
+		return false
+	}
+	sum, ok := r.sums.Load(file)
+	return ok && sum == maphash.Bytes(r.seed, data)
+}
+
 // changed reports whether a file held something else when it was first read.
 func (r *readings) changed(file string, data []byte) bool {
 	if r == nil {

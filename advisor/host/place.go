@@ -27,7 +27,7 @@ func (p *plan) openSysctl(file string) (e *editing, why string) {
 	for _, load := range []*sysctlLoad{p.before, p.reload} {
 		src := load.read[file]
 		switch {
-		case src == nil || src.Syntax == nil: // the loader did not read it
+		case src == nil || src.Syntax == nil || e.syntax == any(src.Syntax): // the loader did not read it, or it is compared already
 		case !holds(src.Syntax, e.shown):
 			delete(p.files, file)
 			return nil, file + " has changed since it was read: run again"
@@ -50,11 +50,16 @@ func (e *editing) sysctl() *conf.SysctlFile { return parsed(e.original, conf.Par
 
 // holds reports whether a file is parsed from this content.
 func holds(f *conf.SysctlFile, data []byte) bool {
-	end := 0
-	if n := len(f.Lines); n > 0 {
-		end = f.Lines[n-1].Span.End
+	text := allLines(f)
+	return len(data) >= len(text) && len(data) <= len(text)+1 && text == string(data[:len(text)])
+}
+
+// allLines is the text of a file, but for the end of its last line.
+func allLines(f *conf.SysctlFile) string {
+	if len(f.Lines) == 0 {
+		return ""
 	}
-	return len(data) >= end && len(data) <= end+1 && f.Text(conf.Span{End: end}) == string(data[:end])
+	return f.Text(conf.Span{End: f.Lines[len(f.Lines)-1].Span.End})
 }
 
 // assignments are the lines that assign a key by name, in the order read; a line that is read twice counts once.

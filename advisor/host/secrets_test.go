@@ -1,6 +1,9 @@
 package host
 
 import (
+	"math/rand/v2"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +33,34 @@ func TestMaskedSettingsOfSpring(t *testing.T) {
 			if e.key == "server.port" && e.value != "8080" {
 				t.Errorf("%s: the port became %q", path, e.value)
 			}
+		}
+	}
+}
+
+// The one pass finds what a look at each line for each word does.
+func TestSuspectLines(t *testing.T) {
+	pieces := []string{"password", "PassWd", "sEcret", "TOKEN", "credential", "Key", "kEy", "authorization", "COOKIE", "://", "@", "\n", "\n", " ",
+		"x", "w", "k", "c", "z", ":", "passw", "se", "cret", "\u212Aey", "toke", "\r"}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		var b strings.Builder
+		for range r.IntN(12) {
+			b.WriteString(pieces[r.IntN(len(pieces))])
+		}
+		text, want, start := b.String(), []int(nil), 0
+		for line := range strings.Lines(text) {
+			_, behind, found := strings.Cut(line, "://")
+			found = found && strings.Contains(behind, "@")
+			for _, word := range append(secretWords(), "authorization", "cookie") {
+				found = found || regexp.MustCompile(`(?i)`+word).MatchString(strings.ReplaceAll(line, "\u212A", "?"))
+			}
+			if found {
+				want = append(want, start)
+			}
+			start += len(line)
+		}
+		if got := suspectLines([]byte(text)); !slices.Equal(got, want) {
+			t.Fatalf("%q: %v, want %v", text, got, want)
 		}
 	}
 }
