@@ -4,7 +4,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -56,9 +55,16 @@ func (o overlay) list(dir string) ([]entry, error) {
 	}
 	entries = slices.Clone(entries)
 	for file := range o.changed {
-		if below, name := filepath.Split(file); filepath.Clean(below) == dir && !slices.ContainsFunc(entries, func(e entry) bool { return e.Name == name }) {
-			entries = append(entries, entry{Name: name})
+		below, ok := strings.CutPrefix(file, strings.TrimSuffix(dir, "/")+"/")
+		name, _, deeper := strings.Cut(below, "/")
+		if !ok || slices.ContainsFunc(entries, func(e entry) bool { return e.Name == name }) {
+			continue
 		}
+		added := entry{Name: name}
+		if deeper { // the directory is new as well
+			added.Type = fs.ModeDir
+		}
+		entries = append(entries, added)
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.Name, b.Name) })
 	return entries, nil

@@ -35,6 +35,7 @@ type site struct {
 	services  func(changed map[string][]byte, b *advisor.Builder)                    // what the files of services say, read anew
 	live      func(key string) (string, bool)                                        // a running value that is not among the facts
 	nginx     func() []*nginxConf                                                    // the configurations of nginx, with each line of what they hold
+	units     func() *units                                                          // of a host, before
 
 	originals map[string]*original // the files that were opened
 }
@@ -62,8 +63,9 @@ func (h *Host) Edits(ctx context.Context, facts *advisor.Facts, d *advisor.Diagn
 		now := loadSysctls(h.tree, nil)
 		before = &now
 	}
+	units := sync.OnceValue(func() *units { return newUnits(h.tree) })
 	s := &site{
-		tree: h.tree, onlyConf: before.loader == bootBusybox, catalogue: h.options.Catalogue, readings: h.readings,
+		tree: h.tree, units: units, onlyConf: before.loader == bootBusybox, catalogue: h.options.Catalogue, readings: h.readings,
 		raw: func(file string) ([]byte, error) { return raw.read(file, fileLimit) },
 		load: func(changed map[string][]byte) sysctlLoads {
 			if len(changed) == 0 {
@@ -79,6 +81,9 @@ func (h *Host) Edits(ctx context.Context, facts *advisor.Facts, d *advisor.Diagn
 		},
 		services: func(changed map[string][]byte, b *advisor.Builder) {
 			after := h.after(overlay{h.tree, changed})
+			if slices.ContainsFunc(slices.Collect(maps.Keys(changed)), isUnitPath) {
+				after.restarted(units(), b)
+			}
 			for _, collect := range after.fileCollectors() {
 				collect(ctx, b)
 			}

@@ -217,13 +217,18 @@ func (p *plan) add(e *editing, s *placing, value string) {
 		if e.created && len(e.added) > 0 {
 			e.added = append(e.added, "")
 		}
-		for i, rule := range s.change.Rules {
-			e.added = append(e.added, comment(rule+": "+s.change.Reasons[i])...)
-		}
+		e.addReasons(s.change)
 		e.added = append(e.added, s.key+" = "+value)
 	}
 	e.noteHunk(len(e.sysctl().Lines), s, fmt.Sprintf("%s: %s -> %s", s.key, p.saysNow(s), value))
 	p.noteSetting(s, e.path, s.key, value, p.saysNow(s))
+}
+
+// addReasons says who wants what is added next.
+func (e *editing) addReasons(c advisor.Change) {
+	for i, rule := range c.Rules {
+		e.added = append(e.added, comment(rule+": "+c.Reasons[i])...)
+	}
 }
 
 // comment breaks a text into lines of a sysctl file; what could end a line or hide in one becomes a question mark.
@@ -291,11 +296,7 @@ func (p *plan) dropIn(steps []*placing) (e *editing, why string) {
 	for _, src := range p.before.Files {
 		taken[path.Base(src.Path)] = src.Path
 	}
-	var names []string
-	for n := 90; n <= 99; n++ {
-		names = append(names, fmt.Sprintf("%d-tcpadvise.conf", n))
-	}
-	names = append(names, "zz-tcpadvise.conf", strings.TrimSuffix(latest, ".conf")+"_tcpadvise.conf")
+	names := laterNames(latest)
 	if p.style != advisor.PatchDropIn {
 		for _, name := range names {
 			if file := dropInDir + "/" + name; taken[name] == file && name >= latest {
@@ -311,6 +312,14 @@ func (p *plan) dropIn(steps []*placing) (e *editing, why string) {
 		}
 	}
 	return nil, "no name is free that is read after " + latest
+}
+
+// laterNames are names for a drop-in; the last of them comes after the latest one of others, whatever that is.
+func laterNames(latest string) (names []string) {
+	for n := 90; n <= 99; n++ {
+		names = append(names, fmt.Sprintf("%d-tcpadvise.conf", n))
+	}
+	return append(names, "zz-tcpadvise.conf", strings.TrimSuffix(latest, ".conf")+"_tcpadvise.conf")
 }
 
 // confFile is /etc/sysctl.conf, which sysctl --system reads last.

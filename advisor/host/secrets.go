@@ -32,8 +32,10 @@ func secretWords() []string {
 
 var (
 	secretSetting = regexp.MustCompile(`(?i)^([\s"'-]*(?:local\s+|export\s+)?[\w./-]*(?:password|passwd|secret|token|credential|key)[\w./-]*["']?\s*[=:]\s*)(\S.*?)\s*$`)
-	urlParameter  = regexp.MustCompile(`(?i)[?&;][\w.-]*(?:password|passwd|secret|token|credential|key)[\w.-]*=([^&;\s"']+)`) // of JDBC, mostly
-	urlUserinfo   = regexp.MustCompile(`://[^/@\s"']+@`)
+	// unitSecret is what systemd gives a service to know, from the first such name of the line on.
+	unitSecret   = regexp.MustCompile(`(?i)^\s*(?:Environment|Exec\w+)\s*=.*?(?:password|passwd|secret|token|credential|key)[\w.-]*["']?[\s=]+(\S.*)$`)
+	urlParameter = regexp.MustCompile(`(?i)[?&;][\w.-]*(?:password|passwd|secret|token|credential|key)[\w.-]*=([^&;\s"']+)`) // of JDBC, mostly
+	urlUserinfo  = regexp.MustCompile(`://[^/@\s"']+@`)
 	// nginxSecret is a header, parameter or variable of nginx with such a name.
 	nginxSecret = regexp.MustCompile(`(?:^|[\s;{])(?:secure_link_secret|(?:\w+_(?:set_header|param|header)|set|env|more_set_\w+)\s+["']?\$?[\w-]*` +
 		`(?i:password|passwd|secret|token|credential|key|authorization|cookie)[\w-]*["']?)\s+("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^;]+)`)
@@ -254,6 +256,9 @@ func maskLine(line []byte) {
 	if bytes.ContainsAny(line, "=:") { // what no regular expression can match is told faster without
 		if m := secretSetting.FindSubmatchIndex(line); m != nil {
 			maskValue(line[m[4]:m[5]])
+		}
+		if m := unitSecret.FindSubmatchIndex(line); m != nil {
+			maskValue(line[m[2]:m[3]])
 		}
 	}
 	if mayBeNginx(line) {

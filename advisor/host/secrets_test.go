@@ -65,6 +65,19 @@ func TestSuspectLines(t *testing.T) {
 	}
 }
 
+// What a unit's file gives its service is masked, and the limits beside it are what they were.
+func TestMaskedSettingsOfUnits(t *testing.T) {
+	const text = "[Service]\nEnvironment=DB_PASSWORD=hunter2\nEnvironment=\"A=b\" \"API_TOKEN=hunter2 hunter2\" C=d\r\n Environment = A=b \\\n  SECRET_KEY=hunter2\n" +
+		"ExecStart=/usr/bin/shop --port 80 --password hunter2 --secret=hunter2\nExecStartPre=-/bin/x -Dapi.key=hunter2\nLimitNOFILE=4096\nEnvironment=LANG=C\n"
+	masked := maskSecrets("/etc/systemd/system/shop.service", []byte(text))
+	if strings.Contains(string(masked), "unter2") || !strings.Contains(string(masked), "/usr/bin/shop --port 80 --password ") || !strings.HasSuffix(string(masked), "\nLimitNOFILE=4096\nEnvironment=LANG=C\n") {
+		t.Errorf("%s", masked)
+	}
+	if got, want := len(conf.ParseUnit(masked).Assignments), len(conf.ParseUnit([]byte(text)).Assignments); got != want || len(masked) != len(text) {
+		t.Errorf("%d assignments, had %d:\n%s", got, want, masked)
+	}
+}
+
 func FuzzMaskSecrets(f *testing.F) {
 	f.Add([]byte("password=a\\\n b\\u0041\nkey: c\n"))
 	f.Add([]byte("a: {password: \"b\\n\\u0041\", key: [c, 'd''e']}\nsecret: |\n x\n"))

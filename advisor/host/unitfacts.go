@@ -80,11 +80,17 @@ type unitRecord struct {
 func (r *unitRecord) collectRunning(processes advisor.Table) {
 	r.incomplete = processes.Unknown
 	for _, row := range processes.Rows {
-		system, _ := row.Cells["system_unit"].Value.Bool()
-		if unit, ok := row.Cells["unit"].Value.Text(); ok && system && row.Cells["container"].State == advisor.StateAbsent {
+		if unit, ok := systemUnit(row); ok {
 			r.running[unit] = append(r.running[unit], row)
 		}
 	}
+}
+
+// systemUnit is the unit of the system's manager that a process belongs to.
+func systemUnit(process advisor.Row) (unit string, ok bool) {
+	system, _ := process.Cells["system_unit"].Value.Bool()
+	unit, ok = process.Cells["unit"].Value.Text()
+	return unit, ok && system && process.Cells["container"].State == advisor.StateAbsent
 }
 
 // findAccounts asks for the groups of the users who run services, if a line speaks of groups.

@@ -252,8 +252,10 @@ func templateOf(unit string) string {
 }
 
 // dropIns are the unit's drop-ins in the order that they count in, hidden and masked ones left out.
-func (u *units) dropIns(unit string) []*unitFile {
-	var dirs []string
+func (u *units) dropIns(unit string) []*unitFile { return u.byName(u.dropInDirs(unit)) }
+
+// dropInDirs are where the unit's drop-ins may be, the directory first whose files hide others of their name.
+func (u *units) dropInDirs(unit string) (dirs []string) {
 	for _, name := range append([]string{unit}, u.alias(unit)...) {
 		for _, dir := range unitDirs() {
 			for _, of := range dropInNames(name) {
@@ -264,17 +266,22 @@ func (u *units) dropIns(unit string) []*unitFile {
 	for _, dir := range unitDirs() {
 		dirs = append(dirs, path.Join(dir, strings.TrimPrefix(path.Ext(unit), ".")+".d"))
 	}
-	return u.byName(dirs)
+	return dirs
+}
+
+// present are those of directories that are there; it spares a system call for each that could be.
+func (u *units) present(dirs []string) []string {
+	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool {
+		_, there := u.in(path.Dir(dir))[path.Base(dir)]
+		return !there
+	})
 }
 
 // byName reads the *.conf files of directories, ordered by name; of two with one name that of the earlier directory hides the
 // other (conf_files_list_strv, src/basic/conf-files.c).
 func (u *units) byName(dirs []string) []*unitFile {
 	at := map[string]string{}
-	for _, dir := range dirs {
-		if _, there := u.in(path.Dir(dir))[path.Base(dir)]; !there { // spares a system call for each directory that could be
-			continue
-		}
+	for _, dir := range u.present(dirs) {
 		for name, mode := range u.in(dir) {
 			if at[name] == "" && strings.HasSuffix(name, ".conf") && !strings.HasPrefix(name, ".") && mode != fs.ModeDir {
 				at[name] = path.Join(dir, name)

@@ -26,11 +26,7 @@ const systemdBinary = "/lib/systemd/systemd"
 func unitTree(t *testing.T, files map[string]string) (string, tree) {
 	t.Helper()
 	root := t.TempDir()
-	for dir := root; strings.HasPrefix(dir, os.TempDir()+"/"); dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	readable(t, root)
 	for name, text := range files {
 		file := root + name
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -56,6 +52,16 @@ func unitTree(t *testing.T, files map[string]string) (string, tree) {
 		t.Fatal(err)
 	}
 	return root, d
+}
+
+// readable lets each user into a directory of this test.
+func readable(t *testing.T, dir string) {
+	t.Helper()
+	for ; strings.HasPrefix(dir, os.TempDir()+"/"); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // systemdLimits asks systemd itself: it loads all units in test mode and prints the limits of each.
