@@ -347,7 +347,11 @@ func mergeSetting(setting string, wants []Want) (c Change, conflict string) {
 		c.Remove, c.Respell = true, false
 		return c, ""
 	default:
-		return c, "one rule wants the setting removed, another wants it set"
+		if !defaultFulfils(wants) {
+			return c, "one rule wants the setting removed, another wants it set"
+		}
+		c.Remove, c.Respell = true, false
+		return c, ""
 	}
 	if boots := now.boots(); !boots.IsZero() && now.running.State == StateKnown {
 		if to, ok := settleAll(wants, boots); ok && to.Equal(boots) {
@@ -360,6 +364,20 @@ func mergeSetting(setting string, wants []Want) (c Change, conflict string) {
 		return c, "no value fulfils all of them"
 	}
 	return c, ""
+}
+
+// defaultFulfils reports whether the kernel's own value, which a removal brings back, is what the other wants ask for.
+func defaultFulfils(wants []Want) bool {
+	back := wants[0].now.byDefault
+	return !back.IsZero() && !wants[0].now.gone && !slices.ContainsFunc(wants, func(w Want) bool {
+		_, index := splitElement(w.Setting)
+		if w.Op == OpRemove {
+			return false
+		}
+		v := part(back, index)
+		_, unfulfilled := w.apply(v)
+		return v.IsZero() || unfulfilled
+	})
 }
 
 // settleAll settles the wants on a setting as a whole, and then those on its single numbers.
