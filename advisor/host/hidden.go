@@ -173,7 +173,7 @@ func (w *hiddenWalk) readOwn(ctx context.Context) error {
 	add := func(k *diagSocket) { w.tables[k.inode] = struct{}{} }
 	live := &dirTree{root: "/"}
 	all := uint32(maskListen | maskCloseWait | maskOthers | maskBound)
-	if _, err := (diagPass{"all", all, 0}).run(ctx, live, func() func(*diagSocket) { return add }); err == nil || ctx.Err() != nil {
+	if _, err := (diagPass{name: "all", states: all}).run(ctx, live, func() func(*diagSocket) { return add }); err == nil || ctx.Err() != nil {
 		return err
 	}
 	return w.readText(threadNet() + "/")

@@ -364,6 +364,7 @@ type diagPass struct {
 	name   string // "listen"
 	states uint32
 	ext    uint8
+	only4  bool // no IPv6 socket can be in these states
 }
 
 // run makes both dumps of a pass. A dump that was interrupted or failed repeats the whole pass with a fresh visitor,
@@ -383,6 +384,9 @@ func (p diagPass) attempt(ctx context.Context, t tree, attempt int, visit func(*
 		name   string
 		family uint8
 	}{{"4", unix.AF_INET}, {"6", unix.AF_INET6}} {
+		if p.only4 && f.family == unix.AF_INET6 {
+			break
+		}
 		r := diagRequest{name: "sock_diag/" + f.name + "/" + p.name, family: f.family, states: p.states, ext: p.ext}
 		if attempt > 1 {
 			r.name += fmt.Sprintf("~%d", attempt)

@@ -158,26 +158,28 @@ func newSocketSnapshot(opts socketOptions) *socketSnapshot {
 
 // readDiag makes three passes: the listeners, which give each other socket its role; CLOSE_WAIT with tcp_info, which
 // costs three times the bytes; the rest without. LISTEN has a hash of its own and costs nothing; each other pass walks
-// the whole table of connections, so it is left out where sockstat says that the table is empty.
+// the whole table of connections for each family, so it is left out where sockstat says that the table is empty. TCP6 inuse
+// counts each IPv6 socket in CLOSE_WAIT (inet_hash and inet_unhash of net/ipv4/inet_hashtables.c), but none in TIME_WAIT.
 func (s *socketSnapshot) readDiag(ctx context.Context, t tree, counts *sockstatCounts) error {
 	passes := []struct {
 		diagPass
 		fresh func() func(*diagSocket)
 	}{
-		{diagPass{"listen", maskListen, askInfo | askSkMem}, func() func(*diagSocket) {
+		{diagPass{name: "listen", states: maskListen, ext: askInfo | askSkMem}, func() func(*diagSocket) {
 			s.listeners = newListenSet()
 			return s.listeners.add
 		}},
-		{diagPass{"close-wait", maskCloseWait, askInfo}, func() func(*diagSocket) {
+		{diagPass{name: "close-wait", states: maskCloseWait, ext: askInfo}, func() func(*diagSocket) {
 			s.suspects = newSuspectSet(s.listeners)
 			return s.suspects.add
 		}},
-		{diagPass{"others", maskOthers, 0}, func() func(*diagSocket) {
+		{diagPass{name: "others", states: maskOthers}, func() func(*diagSocket) {
 			s.flows = newFlowSet(s.listeners, s.suspects, s.reuseDelay)
 			return s.flows.add
 		}},
 	}
 	for i, p := range passes {
+		p.only4 = p.states == maskCloseWait && counts != nil && counts.inUse6 <= s.listeners.sixes
 		approximate, err := p.run(ctx, t, p.fresh)
 		if err != nil {
 			return err
@@ -288,12 +290,14 @@ type listenSet struct {
 	all     []listener
 	head    *[1 << 16]uint16 // 1 + index of the first listener of a port; an array, for each socket asks once
 	sockets int64
+	sixes   int64 // those of IPv6
 }
 
 func newListenSet() *listenSet { return &listenSet{head: new([1 << 16]uint16)} }
 
 func (ls *listenSet) add(k *diagSocket) {
 	ls.sockets++
+	ls.sixes += int64(b2i(!k.local.isV4()))
 	drops, known := k.drops()
 	l := ls.find(k)
 	if l == nil {

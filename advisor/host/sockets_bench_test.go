@@ -146,7 +146,7 @@ func BenchmarkRatioScanToBareDump(b *testing.B) {
 	const want = 100_000
 	crowd(b, want)
 	bare := func() {
-		for _, p := range [...]diagPass{{"listen", maskListen, askInfo | askSkMem}, {"close-wait", maskCloseWait, askInfo}, {"others", maskOthers, 0}} {
+		for _, p := range [...]diagPass{{name: "listen", states: maskListen, ext: askInfo | askSkMem}, {name: "close-wait", states: maskCloseWait, ext: askInfo}, {name: "others", states: maskOthers}} {
 			for _, family := range [...]uint8{unix.AF_INET, unix.AF_INET6} {
 				bareDump(b, diagRequest{family: family, states: p.states, ext: p.ext})
 			}

@@ -709,8 +709,31 @@ func TestOnlyListenersAreReadWhereThereIsNothingElse(t *testing.T) {
 	s = newScriptTree()
 	s.sockets("sock_diag/4/listen", listening)
 	collectFrom(t, s, socketOptions{sockstat: &sockstatCounts{inUse: 1, timeWait: 1}})
-	if got := s.questions("sock_diag"); len(got) != 6 {
-		t.Errorf("asked %v, want all", got)
+	if got := s.questions("sock_diag"); len(got) != 5 {
+		t.Errorf("asked %v, want all but IPv6 in CLOSE_WAIT", got)
+	}
+}
+
+// CLOSE_WAIT of IPv6 is asked for where TCP6 inuse has more than the listeners of IPv6, among which none of IPv4 counts.
+func TestCloseWaitOfIPv6IsReadWhereItCanBe(t *testing.T) {
+	six := fakeSocket{state: stateListen, local: "[::]:80", remote: "[::]:0", wqueue: 5, inode: 9}
+	gone := fakeSocket{state: stateCloseWait, local: "[2001:db8::1]:80", remote: "[2001:db8::2]:4711", inode: 10, cookie: 2}
+	for _, c := range []struct {
+		counts *sockstatCounts
+		want   int64
+	}{
+		{&sockstatCounts{inUse: 1, inUse6: 2, timeWait: 1}, 1},
+		{&sockstatCounts{inUse: 1, inUse6: 1, timeWait: 1}, 0},
+		{nil, 1},
+	} {
+		s := newScriptTree()
+		s.sockets("sock_diag/4/listen", listening)
+		s.sockets("sock_diag/6/listen", six)
+		s.sockets("sock_diag/6/close-wait", gone)
+		facts, _ := collectFrom(t, s, socketOptions{sockstat: c.counts})
+		if n := number(t, facts.Scalar("tcp.close_wait")); n != c.want || len(s.questions("sock_diag/6/close-wait")) != int(c.want) {
+			t.Errorf("sockstat %+v: %d in CLOSE_WAIT, asked %v", c.counts, n, s.asked)
+		}
 	}
 }
 
