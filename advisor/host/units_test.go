@@ -97,9 +97,11 @@ func systemdLimits(t *testing.T, root string, units []string) map[string]string 
 	if os.Geteuid() == 0 { // it refuses to test as root
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
-	out, err := cmd.CombinedOutput()
+	var log bytes.Buffer
+	cmd.Stderr = &log // apart from the units: written together, a message may stand in the middle of a line of theirs
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s", err, log.Bytes())
 	}
 	found := map[string]string{}
 	unit, hard := "", ""
