@@ -25,10 +25,6 @@ type activemqInstance struct {
 
 // collectActiveMQ fills the table of connectors from each broker that runs, else from those in the usual places.
 func (p *part) collectActiveMQ(_ context.Context, b *advisor.Builder) []advisor.Gap {
-	if !p.machine {
-		b.SetTable("activemq_connectors", advisor.Table{Absent: otherNamespace})
-		return nil
-	}
 	return collectActiveMQ(p.tree, p.services, b)
 }
 

@@ -30,11 +30,7 @@ func backendTables() []backendTable {
 }
 
 // collectHops joins the servers that nginx proxies to with their own configurations on this host, by address and port.
-func (p *part) collectHops(_ context.Context, b *advisor.Builder) []advisor.Gap {
-	if !p.machine {
-		b.SetTable("hops", advisor.Table{Absent: otherNamespace})
-		return nil
-	}
+func collectHops(_ context.Context, b *advisor.Builder) []advisor.Gap {
 	b.SetTable("hops", hopTable(b.View()))
 	return nil
 }

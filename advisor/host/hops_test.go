@@ -18,7 +18,7 @@ func hopsOf(t *testing.T, m tree, more func(*advisor.Builder)) *advisor.Facts {
 		more(&b)
 	}
 	p := &part{host: &Host{tree: m}, tree: m, machine: true, services: findServices(t.Context(), m)}
-	for _, collect := range []func(context.Context, *advisor.Builder) []advisor.Gap{p.collectNginx, p.collectTomcat, p.collectHops} {
+	for _, collect := range []func(context.Context, *advisor.Builder) []advisor.Gap{p.collectNginx, p.collectTomcat, collectHops} {
 		for _, gap := range collect(t.Context(), &b) {
 			t.Log(gap)
 		}

@@ -170,7 +170,7 @@ func (p *part) collectors() []collector {
 		p.collectSettings,
 		p.collectCounters,
 		p.collectNamespaces,
-		p.collectProcesses,
+		p.ofMachine(onTree(collectProcesses), "processes"),
 		p.collectSockets,
 		p.collectHidden,
 		p.findServices,
@@ -180,13 +180,26 @@ func (p *part) collectors() []collector {
 // fileCollectors read what services have in their files: a patch of these runs them again over the files that it changes.
 func (p *part) fileCollectors() []collector {
 	return []collector{
-		p.collectUnits,
-		p.collectNginx,
-		p.collectTomcat,
-		p.collectSpring,
-		p.collectActiveMQ,
-		p.collectHops, // the last two: they join what the others found
+		p.ofMachine(p.collectUnits, "units", "nofile_lines"),
+		p.ofMachine(p.collectNginx, nginxTables()...),
+		p.ofMachine(p.collectTomcat, tomcatTables()...),
+		p.ofMachine(p.collectSpring, "spring_settings", "spring_servers"),
+		p.ofMachine(p.collectActiveMQ, "activemq_connectors"),
+		p.ofMachine(collectHops, "hops"), // the last two: they join what the others found
 		collectListens,
+	}
+}
+
+// ofMachine is a collector of what belongs to the machine: with a further namespace its tables are absent.
+func (p *part) ofMachine(collect collector, tables ...string) collector {
+	if p.machine {
+		return collect
+	}
+	return func(_ context.Context, b *advisor.Builder) []advisor.Gap {
+		for _, name := range tables {
+			b.SetTable(name, advisor.Table{Absent: otherNamespace})
+		}
+		return nil
 	}
 }
 
@@ -374,14 +387,6 @@ func (p *part) collectCounters(_ context.Context, b *advisor.Builder) []advisor.
 		b.Set("files.max", absent)
 	}
 	return gaps
-}
-
-func (p *part) collectProcesses(ctx context.Context, b *advisor.Builder) []advisor.Gap {
-	if p.machine {
-		return collectProcesses(ctx, p.tree, b)
-	}
-	b.SetTable("processes", advisor.Table{Absent: otherNamespace})
-	return nil
 }
 
 func (p *part) collectSockets(ctx context.Context, b *advisor.Builder) []advisor.Gap {

@@ -39,15 +39,8 @@ type nginxInstance struct {
 	version productVersion
 }
 
-// collectNginx reads nginx with the first namespace: its files are the machine's.
 func (p *part) collectNginx(_ context.Context, b *advisor.Builder) []advisor.Gap {
-	if p.machine {
-		return collectNginx(p.tree, p.services, p.unitFiles(), p.host.options.NginxConfs, b)
-	}
-	for _, name := range nginxTables() {
-		b.SetTable(name, advisor.Table{Absent: otherNamespace})
-	}
-	return nil
+	return collectNginx(p.tree, p.services, p.unitFiles(), p.host.options.NginxConfs, b)
 }
 
 // collectNginx fills the tables of nginx from the configuration of each that runs, else of the one that is installed.

@@ -36,12 +36,6 @@ type springApp struct {
 
 // collectSpring fills the table of settings from each application that runs.
 func (p *part) collectSpring(_ context.Context, b *advisor.Builder) []advisor.Gap {
-	if !p.machine {
-		for _, name := range []string{"spring_settings", "spring_servers"} {
-			b.SetTable(name, advisor.Table{Absent: otherNamespace})
-		}
-		return nil
-	}
 	var r springRecord
 	gaps := r.collect(p.tree, p.services)
 	r.record(b, noSpring)

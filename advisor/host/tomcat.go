@@ -35,15 +35,8 @@ type tomcatInstance struct {
 	server  string  // its server.xml
 }
 
-// collectTomcat reads Tomcat with the first namespace: its files are the machine's.
 func (p *part) collectTomcat(_ context.Context, b *advisor.Builder) []advisor.Gap {
-	if p.machine {
-		return collectTomcat(p.tree, p.services, p.unitFiles(), p.host.options.TomcatBases, b)
-	}
-	for _, name := range tomcatTables() {
-		b.SetTable(name, advisor.Table{Absent: otherNamespace})
-	}
-	return nil
+	return collectTomcat(p.tree, p.services, p.unitFiles(), p.host.options.TomcatBases, b)
 }
 
 // collectTomcat fills the tables of Tomcat from the bases that were named, else from each that runs, else from those installed.

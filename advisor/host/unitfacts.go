@@ -31,11 +31,6 @@ func (p *part) unitFiles() *units {
 // collectUnits tells what limits of open files services get, and what sessions would.
 func (p *part) collectUnits(_ context.Context, b *advisor.Builder) []advisor.Gap {
 	p.units = nil // each run looks anew
-	if !p.machine {
-		b.SetTable("units", advisor.Table{Absent: otherNamespace})
-		b.SetTable("nofile_lines", advisor.Table{Absent: otherNamespace})
-		return nil
-	}
 	u, l := p.unitFiles(), loadLimits(p.tree)
 	r := &unitRecord{units: u, limits: l, running: map[string][]advisor.Row{}}
 	r.collectRunning(b.Table("processes"))

@@ -46,7 +46,7 @@ func TestUnitFacts(t *testing.T) {
 	m := limitsHost()
 	p := &part{host: &Host{}, tree: m, machine: true}
 	var b advisor.Builder
-	if gaps := append(p.collectProcesses(t.Context(), &b), p.collectUnits(t.Context(), &b)...); len(gaps) > 0 {
+	if gaps := append(collectProcesses(t.Context(), m, &b), p.collectUnits(t.Context(), &b)...); len(gaps) > 0 {
 		t.Error(gaps)
 	}
 	b.SetMember("sysctl", "fs.nr_open", advisor.Known(advisor.Int(1048576), advisor.Origin{}))

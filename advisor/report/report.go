@@ -22,11 +22,12 @@ type Options struct {
 	Lang         string           // "zh": the text's own words are Chinese; anything else: English
 }
 
-type format func(w io.Writer, d *advisor.Diagnosis, o Options) error
+// format writes one kind of thing.
+type format[T any] func(w io.Writer, v T, o Options) error
 
 // formats is the one list of formats. It is a function because a package variable could be written to.
-func formats() map[string]format {
-	return map[string]format{
+func formats() map[string]format[*advisor.Diagnosis] {
+	return map[string]format[*advisor.Diagnosis]{
 		"html":       writeHTML,
 		"json":       writeJSON,
 		"junit":      writeJUnit,
@@ -42,12 +43,16 @@ func Formats() []string { return slices.Sorted(maps.Keys(formats())) }
 
 // Write writes d in the named format. On an unknown format nothing is written.
 func Write(w io.Writer, format string, d *advisor.Diagnosis, o Options) error {
-	write, ok := formats()[format]
+	return writeAs(w, formats(), format, d, o)
+}
+
+func writeAs[T any](w io.Writer, formats map[string]format[T], name string, v T, o Options) error {
+	write, ok := formats[name]
 	if !ok {
-		return fmt.Errorf("there is no format %q: choose one of %s", format, strings.Join(Formats(), ", "))
+		return fmt.Errorf("there is no format %q: choose one of %s", name, strings.Join(slices.Sorted(maps.Keys(formats)), ", "))
 	}
-	if err := write(w, d, o); err != nil {
-		return fmt.Errorf("write the report as %s: %w", format, err)
+	if err := write(w, v, o); err != nil {
+		return fmt.Errorf("write the report as %s: %w", name, err)
 	}
 	return nil
 }
