@@ -321,15 +321,13 @@ func mergeSetting(setting string, wants []Want) (c Change, conflict string) {
 		if !slices.Contains(c.Rules, w.Rule) {
 			c.Rules = append(c.Rules, w.Rule)
 		}
-		if w.Note != "" && !slices.Contains(c.Notes, w.Note) {
-			c.Notes = append(c.Notes, w.Note)
-		}
 		c.Safety = min(c.Safety, w.Safety)
 		c.Respell = c.Respell || w.respell
 		if w.Op == OpRemove {
 			removes++
 		}
 	}
+	c.Notes = notes(wants)
 	now := wants[0].now
 	c.Running, c.Default, c.Gone = now.running, now.byDefault, now.gone
 	c.From = element(now.declared, -1)
@@ -347,11 +345,16 @@ func mergeSetting(setting string, wants []Want) (c Change, conflict string) {
 		c.Remove, c.Respell = true, false
 		return c, ""
 	default:
-		if !defaultFulfils(wants) {
+		if now.gone || now.byDefault.IsZero() {
 			return c, "one rule wants the setting removed, another wants it set"
 		}
-		c.Remove, c.Respell = true, false
-		return c, ""
+		if defaultFulfils(wants) {
+			c.Remove, c.Respell = true, false
+			return c, ""
+		}
+		// Who wants a line gone because it is worse than none may be content with a better one: the proof of the patch tells.
+		wants = slices.DeleteFunc(slices.Clone(wants), func(w Want) bool { return w.Op == OpRemove })
+		c.Notes = notes(wants)
 	}
 	if boots := now.boots(); !boots.IsZero() && now.running.State == StateKnown {
 		if to, ok := settleAll(wants, boots); ok && to.Equal(boots) {
@@ -366,10 +369,20 @@ func mergeSetting(setting string, wants []Want) (c Change, conflict string) {
 	return c, ""
 }
 
+// notes are what the wants say of what follows, each once.
+func notes(wants []Want) (all []string) {
+	for _, w := range wants {
+		if w.Note != "" && !slices.Contains(all, w.Note) {
+			all = append(all, w.Note)
+		}
+	}
+	return all
+}
+
 // defaultFulfils reports whether the kernel's own value, which a removal brings back, is what the other wants ask for.
 func defaultFulfils(wants []Want) bool {
 	back := wants[0].now.byDefault
-	return !back.IsZero() && !wants[0].now.gone && !slices.ContainsFunc(wants, func(w Want) bool {
+	return !slices.ContainsFunc(wants, func(w Want) bool {
 		_, index := splitElement(w.Setting)
 		if w.Op == OpRemove {
 			return false

@@ -31,7 +31,7 @@ func TestMergeWants(t *testing.T) {
 		{"removed by all", presence{declared: known(Int(0))}, []Want{{Op: OpRemove}, {Op: OpRemove}}, "removed"},
 		{"removed and set", presence{declared: known(Int(0))}, []Want{{Op: OpRemove}, {Op: OpAtLeast, Value: Int(5)}}, "conflict: one rule wants the setting removed"},
 		{"removed, and the kernel's own value is what is wanted", presence{declared: known(Int(100)), byDefault: Int(4096)}, []Want{{Op: OpRemove}, {Op: OpAtLeast, Value: Int(511)}}, "removed"},
-		{"removed, and the kernel's own value is not enough", presence{declared: known(Int(100)), byDefault: Int(4096)}, []Want{{Op: OpRemove}, {Op: OpAtLeast, Value: Int(8192)}}, "conflict: one rule wants the setting removed"},
+		{"removed, and the kernel's own value is not enough", presence{declared: known(Int(100)), byDefault: Int(4096)}, []Want{{Op: OpRemove}, {Op: OpAtLeast, Value: Int(8192)}}, "8192"},
 		{"removed, and no kernel has it", presence{declared: known(Int(100)), byDefault: Int(4096), gone: true}, []Want{{Op: OpRemove}, {Op: OpAtLeast, Value: Int(511)}}, "conflict: one rule wants the setting removed"},
 		{"removed, and only to be spelt otherwise", presence{declared: known(Int(100))}, []Want{{Op: OpRemove}, {Op: OpExactly, Value: Int(100), respell: true}}, "removed"},
 		{"set, and only to be spelt otherwise", presence{declared: known(Int(3))}, []Want{{Op: OpAtLeast, Value: Int(15)}, {Op: OpExactly, Value: Int(3), respell: true}}, "15"},
