@@ -546,43 +546,31 @@ type nginxLab struct {
 	connections atomic.Int64
 }
 
-// inLab runs do on a thread in a network namespace of its own.
+// inLab runs do in a network namespace of its own, with a backend for nginx.
 func inLab(t *testing.T, do func(l *nginxLab)) {
 	t.Helper()
 	if _, err := exec.LookPath("/usr/sbin/nginx"); err != nil {
-		t.Skip("nginx is not installed: apt-get install nginx-light")
+		t.Fatal("nginx is not installed: apt-get install nginx-light")
 	}
-	skip := ""
-	onOwnThread(func() {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			skip = "no network namespace can be made: " + err.Error()
-			return
-		}
-		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-			skip = string(out)
-			return
-		}
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			skip = err.Error()
-			return
-		}
-		l := &nginxLab{dir: t.TempDir(), backend: listener.Addr().String()}
-		server := &http.Server{
-			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }),
-			ConnState: func(_ net.Conn, s http.ConnState) {
-				if s == http.StateNew {
-					l.connections.Add(1)
-				}
-			},
-		}
-		go server.Serve(listener)
-		defer server.Close()
-		do(l)
-	})
-	if skip != "" {
-		t.Skip(skip)
+	if !inOwnNetns(t) {
+		return
 	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &nginxLab{dir: t.TempDir(), backend: listener.Addr().String()}
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }),
+		ConnState: func(_ net.Conn, s http.ConnState) {
+			if s == http.StateNew {
+				l.connections.Add(1)
+			}
+		},
+	}
+	go server.Serve(listener)
+	defer server.Close()
+	do(l)
 }
 
 // serve starts nginx with a configuration, sends requests through it and returns how many connections the other side got.
@@ -594,7 +582,7 @@ func (l *nginxLab) serve(t *testing.T, text string, requests int, while func()) 
 	}
 	socket := filepath.Join(l.dir, "front.sock")
 	os.Remove(socket)
-	cmd := exec.Command("/usr/sbin/nginx", "-c", file, "-p", l.dir, "-e", "stderr")
+	cmd := exec.Command("/usr/sbin/nginx", "-c", file, "-p", l.dir, "-e", "stderr", "-g", "user root root;")
 	var log strings.Builder
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {

@@ -19,10 +19,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// nginxCorpus is testdata/nginx: ok-NAME.conf is what nginx reads, bad-LINE-COLUMN-NAME.conf what it does not.
-func nginxCorpus(t testing.TB) map[string][]byte {
+// corpus is the files of testdata by name without suffix: ok-NAME is read, bad-LINE-COLUMN-NAME is not.
+func corpus(t testing.TB, pattern string) map[string][]byte {
 	t.Helper()
-	files, err := filepath.Glob("testdata/nginx/*.conf")
+	files, err := filepath.Glob("testdata/" + pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatal("no corpus", err)
 	}
@@ -32,10 +32,13 @@ func nginxCorpus(t testing.TB) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all[strings.TrimSuffix(filepath.Base(file), ".conf")] = data
+		all[strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))] = data
 	}
 	return all
 }
+
+// nginxCorpus is what nginx reads, and what it does not.
+func nginxCorpus(t testing.TB) map[string][]byte { return corpus(t, "nginx/*.conf") }
 
 func TestNginxCorpus(t *testing.T) {
 	for name, data := range nginxCorpus(t) {
@@ -140,7 +143,7 @@ func nginxBinary(t testing.TB) (path, globals string, lua bool) {
 	path, err := exec.LookPath("nginx")
 	if err != nil {
 		if path = "/usr/sbin/nginx"; !fileExists(path) {
-			t.Skip("nginx is not installed: apt-get install nginx-light libnginx-mod-http-lua")
+			t.Fatal("nginx is not installed: apt-get install nginx-light libnginx-mod-http-lua")
 		}
 	}
 	const modules = "/usr/lib/nginx/modules/"

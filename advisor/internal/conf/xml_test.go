@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,23 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// xmlCorpus is testdata/xml: ok-NAME.xml is well-formed, bad-LINE-COLUMN-NAME.xml is not.
-func xmlCorpus(t testing.TB) map[string][]byte {
-	t.Helper()
-	files, err := filepath.Glob("testdata/xml/*.xml")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no corpus", err)
-	}
-	all := map[string][]byte{}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[strings.TrimSuffix(filepath.Base(file), ".xml")] = data
-	}
-	return all
-}
+// xmlCorpus is what is well-formed, and what is not.
+func xmlCorpus(t testing.TB) map[string][]byte { return corpus(t, "xml/*.xml") }
 
 func TestXMLCorpus(t *testing.T) {
 	for name, data := range xmlCorpus(t) {
@@ -91,8 +74,8 @@ func xmlWellFormed(t testing.TB, f *XML) {
 // TestXMLAgainstJava: the parser of the JDK, which is what Tomcat and ActiveMQ read their files with, agrees about what is
 // well-formed, and about each name and value that no entity has a part in.
 func TestXMLAgainstJava(t *testing.T) {
-	corpus := xmlCorpus(t)
-	names := slices.Sorted(maps.Keys(corpus))
+	files := xmlCorpus(t)
+	names := slices.Sorted(maps.Keys(files))
 	args := []string{"testdata/Oracle.java"}
 	for _, name := range names {
 		args = append(args, "testdata/xml/"+name+".xml")
@@ -107,7 +90,7 @@ func TestXMLAgainstJava(t *testing.T) {
 	}
 	for i, name := range names {
 		head, elements, _ := strings.Cut(verdicts[i], "\n")
-		f, err := ParseXML(corpus[name])
+		f, err := ParseXML(files[name])
 		if strings.Contains(name, "-deep") { // a limit of ours
 			continue
 		}
