@@ -28,8 +28,8 @@ import (
 //	list/etc/sysctl.d%list          a directory: one line a name, the type before it
 //	resolve/etc/localtime%link      where a path ends
 //	failed/read/etc/shadow%error    kind and limit, then the message
-//	ask/sock_diag/4/listen%1        pieces, each with its length before it (binary.Uvarint)
-//	ask/sock_diag/4/listen%end      how the answer ended, written like a failure
+//	ask/sock_diag/listen%1          pieces, each with its length before it (binary.Uvarint)
+//	ask/sock_diag/listen%end        how the answer ended, written like a failure
 //	end.json                        last: without it the archive was cut
 //
 // Paths are written so that no tool unpacks them elsewhere and no two collide: see escape.

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -64,8 +65,9 @@ type part struct {
 	fixed      map[string]bool // parameters that cannot be written in it
 	suspicious bool            // the kernel has more TCP sockets than its tables show
 	now        observation
-	units      *units    // see unitFiles
-	services   *services // that run on the machine; none in a further namespace
+	looking    *socketLook // the sockets being read
+	units      *units      // see unitFiles
+	services   *services   // that run on the machine; none in a further namespace
 }
 
 func (h *Host) newPart(t target) *part {
@@ -159,22 +161,23 @@ func (h *Host) leave() {
 // place for them, and returns as gaps; it never fails the run.
 type collector func(ctx context.Context, b *advisor.Builder) []advisor.Gap
 
-// collectors in order: later ones look at what earlier ones found.
+// collectors in order: later ones look at what earlier ones found. The sockets take as long as there are sockets, so they are
+// read beside what does not need them.
 func (p *part) collectors() []collector {
-	onTree := func(collect func(context.Context, tree, *advisor.Builder) []advisor.Gap) collector {
-		return func(ctx context.Context, b *advisor.Builder) []advisor.Gap { return collect(ctx, p.tree, b) }
-	}
-	return append([]collector{
-		onTree(collectIdentity),
-		p.collectParameters,
-		p.collectSettings,
+	return slices.Concat([]collector{
+		p.onTree(collectIdentity),
 		p.collectCounters,
+		p.collectParameters,
+		p.startSockets,
+		p.collectSettings,
 		p.collectNamespaces,
-		p.ofMachine(onTree(collectProcesses), "processes"),
-		p.collectSockets,
-		p.collectHidden,
+		p.ofMachine(p.onTree(collectProcesses), "processes"),
 		p.findServices,
-	}, p.fileCollectors()...)
+	}, p.fileCollectors(), []collector{p.collectSockets, p.collectHidden}, p.joiningCollectors())
+}
+
+func (p *part) onTree(collect func(context.Context, tree, *advisor.Builder) []advisor.Gap) collector {
+	return func(ctx context.Context, b *advisor.Builder) []advisor.Gap { return collect(ctx, p.tree, b) }
 }
 
 // fileCollectors read what services have in their files: a patch of these runs them again over the files that it changes.
@@ -185,9 +188,12 @@ func (p *part) fileCollectors() []collector {
 		p.ofMachine(p.collectTomcat, tomcatTables()...),
 		p.ofMachine(p.collectSpring, "spring_settings", "spring_servers"),
 		p.ofMachine(p.collectActiveMQ, "activemq_connectors"),
-		p.ofMachine(collectHops, "hops"), // the last two: they join what the others found
-		collectListens,
 	}
+}
+
+// joiningCollectors join what files and sockets tell.
+func (p *part) joiningCollectors() []collector {
+	return []collector{p.ofMachine(collectHops, "hops"), collectListens}
 }
 
 // ofMachine is a collector of what belongs to the machine: with a further namespace its tables are absent.
@@ -274,11 +280,19 @@ func readParts(ctx context.Context, parts []*part) []Part {
 
 // enter reads the part on a thread in its namespace. Open has tried it, so a failure is a surprise.
 func (p *part) enter(ctx context.Context, turn chan struct{}) Part {
-	if err := unix.Setns(int(p.file.Fd()), unix.CLONE_NEWNET); err != nil {
-		gap := advisor.Gap{Source: "network namespace of " + p.name, Why: "may not be entered: " + err.Error()}
+	if err := p.setns(); err != nil {
+		gap := advisor.Gap{Source: "network namespace of " + p.name, Why: err.Error()}
 		return Part{Name: p.name, Facts: new(advisor.Builder).Facts(), Gaps: []advisor.Gap{gap}, part: p}
 	}
 	return p.read(ctx, turn)
+}
+
+// setns brings this thread into the part's network namespace.
+func (p *part) setns() error {
+	if err := unix.Setns(int(p.file.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("may not be entered: %w", err)
+	}
+	return nil
 }
 
 // read reads all sources. The gaps name what could not be read; those that nobody asked for by name are notices.
@@ -304,6 +318,9 @@ func (p *part) read(ctx context.Context, turn chan struct{}) Part {
 			break
 		}
 		take(collect(ctx, &b))
+	}
+	if p.looking != nil {
+		p.looking.wait()
 	}
 	<-turn
 	whole := ctx.Err() == nil
@@ -389,19 +406,54 @@ func (p *part) collectCounters(_ context.Context, b *advisor.Builder) []advisor.
 	return gaps
 }
 
-func (p *part) collectSockets(ctx context.Context, b *advisor.Builder) []advisor.Gap {
-	s, gaps, err := observeSockets(ctx, p.tree, socketNeeds(b))
-	if err != nil {
-		return append(gaps, noSockets(err, b)...)
+// socketLook is a reading of the sockets beside other work.
+type socketLook struct {
+	wait func() // the others are valid then
+	snap *socketSnapshot
+	gaps []advisor.Gap
+	err  error
+}
+
+func (p *part) startSockets(ctx context.Context, b *advisor.Builder) []advisor.Gap {
+	look, needs := &socketLook{}, p.socketNeeds(b)
+	look.wait = p.beside(func(err error) {
+		if look.err = err; err == nil {
+			look.snap, look.gaps, look.err = observeSockets(ctx, p.tree, needs)
+		}
+	})
+	p.looking = look
+	return nil
+}
+
+func (p *part) collectSockets(_ context.Context, b *advisor.Builder) []advisor.Gap {
+	look := p.looking
+	look.wait()
+	if look.err != nil {
+		return append(look.gaps, noSockets(look.err, b)...)
 	}
-	p.now.sockets = s
-	s.facts(b)
-	return gaps
+	p.now.sockets = look.snap
+	look.snap.facts(b)
+	return look.gaps
+}
+
+// beside runs do in this part's network namespace, or with the reason why it could not enter it, while the caller goes on.
+// It returns what waits for its end.
+func (p *part) beside(do func(error)) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if p.file == nil {
+			do(nil)
+		} else {
+			onOwnThread(func() { do(p.setns()) })
+		}
+	}()
+	return func() { <-done }
 }
 
 // socketNeeds is what the socket collector takes from earlier ones.
-func socketNeeds(b *advisor.Builder) socketOptions {
-	o := socketOptions{sockstat: socketCounts(b)}
+func (p *part) socketNeeds(b *advisor.Builder) socketOptions {
+	o := socketOptions{sockstat: socketCounts(b), beside: p.beside}
 	if ms, ok := b.Member("sysctl", "net.ipv4.tcp_tw_reuse_delay").Value.Int(); ok {
 		o.reuseDelay = time.Duration(ms) * time.Millisecond
 	}

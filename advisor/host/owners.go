@@ -8,12 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -46,16 +50,69 @@ func (o *owners) missing() string {
 	return "owner unknown: no visible process holds the socket (it ended, or lives behind hidepid or in another pid namespace)"
 }
 
-// findOwners looks for the processes that hold the wanted inodes. Each piece of the answer is one line:
-// "pid fds soft cgroup comm inode inode ...", texts quoted, and at last "unreadable N".
-func findOwners(ctx context.Context, t tree, want map[uint32]struct{}) *owners {
-	o := &owners{byInode: make(map[uint32]*owner, len(want))}
-	if len(want) == 0 {
+// wantedInodes are sockets whose owners are looked for.
+type wantedInodes struct {
+	byInode   map[uint32]wanted
+	questions int
+	services  int
+}
+
+type wanted struct {
+	question int // from 0; any of the inodes with the same number answers it
+	service  int // from 0; who holds a socket of it may well hold its others; alone: none
+}
+
+const alone = -1
+
+func newWantedInodes() *wantedInodes { return &wantedInodes{byInode: map[uint32]wanted{}} }
+
+// ask adds a question that any of the inodes answers. 0 is no socket's, and alone no question.
+func (w *wantedInodes) ask(service int, inodes ...uint32) {
+	asked := false
+	for _, inode := range inodes {
+		if inode != 0 {
+			w.byInode[inode], asked = wanted{w.questions, service}, true
+		}
+	}
+	w.questions += b2i(asked)
+	w.services = max(w.services, service+1)
+}
+
+// ownerSearch is the search for owners, which runs beside the one who needs them.
+type ownerSearch struct {
+	more  chan *wantedInodes
+	found chan *owners
+}
+
+// startSearch looks for the processes that hold the wanted inodes, and then for those that end adds. Each piece of the answer
+// is one line: "pid fds soft cgroup comm inode inode ...", texts quoted, and at last "unreadable N".
+func startSearch(ctx context.Context, t tree, want *wantedInodes) *ownerSearch {
+	s := &ownerSearch{more: make(chan *wantedInodes, 1), found: make(chan *owners, 1)}
+	go func() { s.found <- s.run(ctx, t, want) }()
+	return s
+}
+
+// end adds what is wanted besides, and waits for the owners. It is called once.
+func (s *ownerSearch) end(more *wantedInodes) *owners {
+	s.more <- more
+	return <-s.found
+}
+
+func (s *ownerSearch) run(ctx context.Context, t tree, want *wantedInodes) *owners {
+	o := &owners{byInode: make(map[uint32]*owner, len(want.byInode))}
+	more := sync.OnceValue(func() *wantedInodes { return <-s.more })
+	if len(want.byInode) == 0 && len(more().byInode) == 0 {
 		return o
 	}
 	o.err = t.ask("owners", func(emit func([]byte) error) error {
-		w := ownerWalk{want: want, left: len(want), buf: make([]byte, 32<<10)}
-		return w.run(ctx, emit)
+		w := ownerWalk{bySize: statCountsFDs()}
+		if err := w.find(ctx, want, emit); err != nil {
+			return err
+		}
+		if err := w.find(ctx, more(), emit); err != nil {
+			return err
+		}
+		return emit(fmt.Appendf(nil, "unreadable %d\n", w.unreadable))
 	}, o.piece)
 	return o
 }
@@ -86,7 +143,7 @@ func (o *owners) piece(p []byte) error {
 		if err != nil {
 			return fmt.Errorf("owner record %q: %w", line, err)
 		}
-		if _, taken := o.byInode[uint32(n)]; !taken { // the first process that was read: see ownerWalk.run
+		if _, taken := o.byInode[uint32(n)]; !taken { // the first process that was read: see ownerWalk.find
 			o.byInode[uint32(n)] = own
 		}
 	}
@@ -109,45 +166,277 @@ func (o *owner) set(field int, text string) (err error) {
 	return err
 }
 
-// ownerWalk reads /proc/PID/fd of the live machine. A directory entry becomes one readlinkat(2) and no allocation, for
-// hosts have 100,000 descriptors.
+// firstFDs is how many descriptors of each process are looked at before more of any is; each further round looks at
+// moreFDs times as many. A program opens its listeners and its oldest connections early, and the kernel gives the lowest
+// free number: most of what is wanted is found early, and where nothing is left no process is looked at whole in vain.
+const (
+	firstFDs = 64
+	moreFDs  = 8
+)
+
+// ownerWalk reads /proc/PID/fd of the live machine. A descriptor costs one readlinkat(2) and no allocation, for hosts have
+// 100,000 of them. The descriptors that epoll watches could be had in one read of its fdinfo, but the kernel holds the lock
+// meanwhile under which that program waits for its events (fs/eventpoll.c ep_show_fdinfo).
 type ownerWalk struct {
-	want       map[uint32]struct{}
-	left       int // wanted inodes that nobody was found to hold yet
-	found      map[uint32]struct{}
-	unreadable int
-	buf        []byte // directory entries
-	link       [64]byte
-	hits       []uint32 // of the process at hand
+	want       *wantedInodes
+	unreadable int  // processes
+	bySize     bool // see statCountsFDs
+
+	answered []atomic.Bool  // by question
+	open     atomic.Int64   // questions without an answer
+	openOf   []atomic.Int64 // of these by service
 }
 
-// run walks the processes by number, process 1 last: of several holders the oldest is the master of workers, but
-// systemd also holds the sockets that it opened for others. It ends when each wanted inode has an owner.
-func (w *ownerWalk) run(ctx context.Context, emit func([]byte) error) error {
+// find looks at the first descriptors of each process, then at all of those that hold a socket of a service, and then deeper
+// into the others, and emits a record of each process that holds what none before it does. It goes by number, process 1
+// last: of several holders the oldest is the master of workers, but systemd also holds the sockets that it opened for
+// others. It ends when all is answered.
+func (w *ownerWalk) find(ctx context.Context, want *wantedInodes, emit func([]byte) error) error {
+	if want.questions == 0 {
+		return nil
+	}
+	w.begin(want)
 	pids, err := listPIDs()
 	if err != nil {
 		return err
 	}
-	w.found = make(map[uint32]struct{}, len(w.want))
-	for _, pid := range pids {
-		if w.left == 0 {
-			break
+	unreadable, owned := 0, make(map[uint32]bool, len(want.byInode))
+	for from, to := 0, firstFDs; len(pids) > 0; from, to = to, to*moreFDs {
+		deeper := pids[:0]
+		for i, h := range w.round(ctx, pids, from, to) {
+			unreadable += b2i(h.denied)
+			if h.more {
+				deeper = append(deeper, pids[i])
+			}
+			h.inodes = slices.DeleteFunc(h.inodes, func(inode uint32) bool {
+				taken := owned[inode]
+				owned[inode] = true
+				return taken
+			})
+			if len(h.inodes) > 0 {
+				if err := emit(h.record(pids[i])); err != nil {
+					return err
+				}
+			}
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		pids = deeper
+	}
+	w.unreadable = max(w.unreadable, unreadable) // a search that has found all looks no further
+	return ctx.Err()
+}
+
+func (w *ownerWalk) begin(want *wantedInodes) {
+	w.want = want
+	w.answered, w.openOf = make([]atomic.Bool, want.questions), make([]atomic.Int64, want.services)
+	w.open.Store(int64(want.questions))
+	for _, x := range want.byInode {
+		if x.service != alone {
+			w.openOf[x.service].Add(1)
 		}
-		fds, err := w.process(pid)
-		switch {
-		case errors.Is(err, fs.ErrPermission):
-			w.unreadable++
-		case err != nil || len(w.hits) == 0: // it ended meanwhile, or holds nothing of ours
-		default:
-			if err := emit(w.record(pid, fds)); err != nil {
-				return err
+	}
+}
+
+// round looks at several processes at once, for a look waits for memory most of the time. A process that was begun is looked
+// at as far as the round goes though all is answered meanwhile: which of two holders is named must not be chance.
+func (w *ownerWalk) round(ctx context.Context, pids []int, from, to int) []holding {
+	const atOnce = 4
+	all := make([]holding, len(pids))
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(atOnce, runtime.GOMAXPROCS(0), len(pids)) {
+		readers.Go(func() {
+			r := fdReader{walk: w}
+			for w.open.Load() > 0 && ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(pids) {
+					return
+				}
+				all[i] = r.process(pids[i], from, to)
+			}
+		})
+	}
+	readers.Wait()
+	return all
+}
+
+func (w *ownerWalk) answer(x wanted) {
+	if w.answered[x.question].Swap(true) {
+		return
+	}
+	w.open.Add(-1)
+	if x.service != alone {
+		w.openOf[x.service].Add(-1)
+	}
+}
+
+// holding is what was seen of a process. One that ended meanwhile holds nothing.
+type holding struct {
+	inodes []uint32 // wanted ones
+	fds    int      // open descriptors; 0 where none is wanted or was looked for
+	more   bool     // there are descriptors that were not looked at
+	denied bool
+}
+
+// fdReader looks at one process after the other.
+type fdReader struct {
+	walk     *ownerWalk
+	dir      int           // /proc/PID/fd
+	entries  [8 << 10]byte // of it
+	name     [16]byte      // of a descriptor
+	link     [64]byte
+	found    holding
+	services []int // of which one was found
+}
+
+// process looks at the descriptors of a process from one on and below another. Where there is one of a service it looks at
+// the rest as well, until all of that service are found.
+func (r *fdReader) process(pid, from, to int) holding {
+	r.found, r.services = holding{}, r.services[:0]
+	dir, err := unix.Open(fmt.Sprintf("/proc/%d/fd", pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(dir)
+		r.dir = dir
+		var next int
+		if next, err = r.upward(from, to); err == nil && next >= 0 {
+			r.found.more = true
+			err = r.rest(next)
+		}
+	}
+	if len(r.found.inodes) > 0 && r.found.fds == 0 && err == nil {
+		r.found.fds, err = r.count()
+	}
+	if err != nil {
+		return holding{denied: errors.Is(err, fs.ErrPermission)}
+	}
+	return r.found
+}
+
+// rest looks from a descriptor on for what is expected of the process, the youngest first: what is wrong now mostly began late.
+func (r *fdReader) rest(from int) (err error) {
+	if !r.expects() {
+		return nil
+	}
+	if r.found.fds, err = r.count(); err != nil {
+		return err
+	}
+	for fd := r.found.fds - 1; fd >= from && r.expects(); fd-- { // where the numbers have gaps there are some above, too
+		r.descriptor(fd)
+	}
+	for fd := max(from, r.found.fds); err == nil && fd >= 0 && r.expects(); {
+		fd, err = r.upward(fd, fd+firstFDs)
+	}
+	return err
+}
+
+// upward looks at the descriptors from one on and below another, and returns the next; -1 where there is none.
+func (r *fdReader) upward(from, to int) (next int, err error) {
+	for next = from; next < to; next++ {
+		if r.descriptor(next) {
+			continue
+		}
+		if next, err = r.next(next); err != nil || next < 0 {
+			return -1, err
+		}
+		r.descriptor(next)
+	}
+	return next, nil
+}
+
+// expects tells whether a service of which the process has a socket has more.
+func (r *fdReader) expects() bool {
+	for n := len(r.services); n > 0; n-- {
+		if r.walk.openOf[r.services[n-1]].Load() > 0 {
+			return true
+		}
+		r.services = r.services[:n-1]
+	}
+	return false
+}
+
+// descriptor looks at one descriptor and reports whether it is open.
+func (r *fdReader) descriptor(fd int) bool {
+	name := append(strconv.AppendInt(r.name[:0], int64(fd), 10), 0)
+	// unix.Readlinkat would copy the name into a new string.
+	n, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(r.dir), uintptr(unsafe.Pointer(&name[0])),
+		uintptr(unsafe.Pointer(&r.link[0])), uintptr(len(r.link)), 0, 0)
+	if errno != 0 || int(n) > len(r.link) {
+		return false
+	}
+	digits, ok := bytes.CutPrefix(r.link[:n], []byte("socket:["))
+	if !ok {
+		return true
+	}
+	inode, ok := procNumber(bytes.TrimSuffix(digits, []byte{']'}), 10)
+	if hit, wanted := r.walk.want.byInode[inode]; ok && wanted {
+		r.found.inodes = append(r.found.inodes, inode)
+		r.walk.answer(hit)
+		if hit.service != alone && !slices.Contains(r.services, hit.service) {
+			r.services = append(r.services, hit.service)
+		}
+	}
+	return true
+}
+
+// next returns the first open descriptor after fd, -1 where there is none. In the directory the descriptor n stands at the
+// offset n+2 (fs/proc/fd.c proc_readfd_common).
+func (r *fdReader) next(fd int) (int, error) {
+	if _, err := unix.Seek(r.dir, int64(fd)+1+2, unix.SEEK_SET); err != nil {
+		return -1, err
+	}
+	const one = 32 // bytes of an entry with seven digits: the kernel goes as far as the buffer does
+	for name, err := range r.names(one) {
+		n, ok := procNumber(name, 10)
+		if err != nil || !ok {
+			return -1, err
+		}
+		return int(n), nil
+	}
+	return -1, nil
+}
+
+// count is how many descriptors a process has, for its limit is compared with them.
+func (r *fdReader) count() (fds int, err error) {
+	if r.walk.bySize {
+		var st unix.Stat_t
+		err = unix.Fstat(r.dir, &st)
+		return int(st.Size), err
+	}
+	if _, err := unix.Seek(r.dir, 2, unix.SEEK_SET); err != nil { // behind "." and ".."
+		return 0, err
+	}
+	for _, err := range r.names(len(r.entries)) {
+		if err != nil {
+			return 0, err
+		}
+		fds++
+	}
+	return fds, nil
+}
+
+// names reads a directory from where it stands, with so large a buffer. A name is good until the next.
+func (r *fdReader) names(size int) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for {
+			var n int
+			err := retry(func() (err error) { n, err = unix.ReadDirent(r.dir, r.entries[:size]); return err })
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			// struct linux_dirent64: inode 8, offset 8, record length 2, type 1, name with NULs.
+			for b := r.entries[:n]; len(b) >= 20; {
+				record := min(max(int(binary.NativeEndian.Uint16(b[16:])), 20), len(b))
+				name, _, _ := bytes.Cut(b[19:record], []byte{0})
+				if !yield(name, nil) {
+					return
+				}
+				b = b[record:]
+			}
+			if n <= 0 {
+				return
 			}
 		}
 	}
-	return emit(fmt.Appendf(nil, "unreadable %d\n", w.unreadable))
 }
 
 func listPIDs() ([]int, error) {
@@ -172,74 +461,13 @@ func listPIDs() ([]int, error) {
 	return pids, err
 }
 
-// process puts the wanted inodes of that process into hits and returns how many descriptors it has.
-func (w *ownerWalk) process(pid int) (fds int, err error) {
-	w.hits = w.hits[:0]
-	dir, err := unix.Open(fmt.Sprintf("/proc/%d/fd", pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(dir)
-	for {
-		n, err := unix.ReadDirent(dir, w.buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n <= 0 {
-			return fds, err
-		}
-		fds += w.entries(dir, w.buf[:n])
-	}
-}
-
-// entries walks struct linux_dirent64: inode 8, offset 8, record length 2, type 1, name with its NUL.
-func (w *ownerWalk) entries(dir int, b []byte) (fds int) {
-	for len(b) >= 20 {
-		size := int(binary.NativeEndian.Uint16(b[16:]))
-		if size < 20 || size > len(b) {
-			return fds
-		}
-		if name := b[19:size]; name[0] != '.' {
-			fds++
-			if w.left > 0 { // after the last hit the count goes on, for the process' limit is compared with it
-				w.descriptor(dir, name)
-			}
-		}
-		b = b[size:]
-	}
-	return fds
-}
-
-func (w *ownerWalk) descriptor(dir int, name []byte) {
-	// unix.Readlinkat takes a string and copies it; name is NUL-terminated by the kernel already.
-	n, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(dir), uintptr(unsafe.Pointer(&name[0])),
-		uintptr(unsafe.Pointer(&w.link[0])), uintptr(len(w.link)), 0, 0)
-	if errno != 0 || int(n) > len(w.link) {
-		return // closed meanwhile
-	}
-	digits, ok := bytes.CutPrefix(w.link[:n], []byte("socket:["))
-	if !ok {
-		return
-	}
-	inode, ok := procNumber(bytes.TrimSuffix(digits, []byte{']'}), 10)
-	if _, wanted := w.want[inode]; !ok || !wanted {
-		return
-	}
-	if _, dup := w.found[inode]; dup {
-		return
-	}
-	w.found[inode] = struct{}{}
-	w.left--
-	w.hits = append(w.hits, inode)
-}
-
-func (w *ownerWalk) record(pid, fds int) []byte {
+func (h *holding) record(pid int) []byte {
 	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	cgroup, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	limits, _ := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
-	b := fmt.Appendf(nil, `"%d" "%d" %q %q %q`, pid, fds, softNoFile(limits), cgroupOf(cgroup),
+	b := fmt.Appendf(nil, `"%d" "%d" %q %q %q`, pid, h.fds, softNoFile(limits), cgroupOf(cgroup),
 		bytes.TrimSuffix(comm, []byte{'\n'}))
-	for _, inode := range w.hits {
+	for _, inode := range h.inodes {
 		b = append(b, ' ')
 		b = strconv.AppendUint(b, uint64(inode), 10)
 	}

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestOwnersWhileProcessesEnd: processes that end between the list of them and the look at them cost nothing but themselves,
@@ -19,11 +21,7 @@ func TestOwnersWhileProcessesEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	inode := uint32(info.Sys().(*syscall.Stat_t).Ino)
+	inode := inodeOf(t, int(file.Fd()))
 	var stop atomic.Bool
 	ended := make(chan int)
 	go func() {
@@ -36,9 +34,12 @@ func TestOwnersWhileProcessesEnd(t *testing.T) {
 		ended <- n
 	}()
 	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); {
-		// 0 is no socket's: the walk does not end before each process was looked at.
-		o := findOwners(t.Context(), thisMachine{}, map[uint32]struct{}{inode: {}, 0: {}})
-		if own := o.byInode[inode]; o.err != nil || own == nil || own.pid != os.Getpid() {
+		want := newWantedInodes()
+		want.ask(alone, inode)
+		want.ask(alone, 1) // no socket's: the walk does not end before each process was looked at
+		o := startSearch(t.Context(), thisMachine{}, want).end(newWantedInodes())
+		// Between fork(2) and execve(2) a child holds it too; its number is lower only where numbers have begun anew.
+		if own := o.byInode[inode]; o.err != nil || own == nil || own.pid > os.Getpid() {
 			t.Errorf("owner %+v, %v, want this process", own, o.err)
 		}
 	}
@@ -54,11 +55,83 @@ func TestOwnerWalkOfAProcessThatIsGone(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
-	w := ownerWalk{want: map[uint32]struct{}{1: {}}, left: 1, buf: make([]byte, 4096)}
-	if fds, err := w.process(cmd.Process.Pid); err == nil || fds != 0 || len(w.hits) != 0 {
-		t.Errorf("%d descriptors, hits %v, %v of a process that has ended", fds, w.hits, err)
+	r := fdReader{walk: &ownerWalk{want: newWantedInodes()}}
+	h := r.process(cmd.Process.Pid, 0, firstFDs)
+	if h.fds != 0 || h.inodes != nil || h.more || h.denied {
+		t.Errorf("%+v of a process that has ended", h)
 	}
-	if line := string(w.record(cmd.Process.Pid, 0)); (&owners{byInode: map[uint32]*owner{}}).piece([]byte(line)) != nil {
+	if line := string(h.record(cmd.Process.Pid)); (&owners{byInode: map[uint32]*owner{}}).piece([]byte(line)) != nil {
 		t.Errorf("the record of a process that has ended is not understood: %s", line)
 	}
+}
+
+// TestOwnersOfHighDescriptors: the numbers of descriptors have gaps, and most of a large program's are beyond the first round.
+func TestOwnersOfHighDescriptors(t *testing.T) {
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	file, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	high, low := 700, int(file.Fd())
+	if err := unix.Dup3(low, high, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(high)
+	file.Close()
+	inode := inodeOf(t, high)
+	for _, bySize := range []bool{true, false} {
+		if bySize && !statCountsFDs() {
+			continue
+		}
+		want := newWantedInodes()
+		want.ask(alone, 1, inode) // any of the two will do
+		w := ownerWalk{bySize: bySize}
+		o := &owners{byInode: map[uint32]*owner{}}
+		err := w.find(t.Context(), want, o.piece)
+		own := o.byInode[inode]
+		if err != nil || own == nil || own.pid != os.Getpid() || own.fds < 4 || w.open.Load() != 0 {
+			t.Errorf("%+v, %v, %d questions open: want this process, and none", own, err, w.open.Load())
+		}
+	}
+}
+
+// TestFirstHolderIsTheOwner: of a master and its workers, who all hold a listener, the one with the lowest number is named, each time.
+func TestFirstHolderIsTheOwner(t *testing.T) {
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	file, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	first := os.Getpid()
+	for range 3 {
+		worker := exec.Command("sleep", "60")
+		worker.ExtraFiles = []*os.File{file}
+		worker.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := worker.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer worker.Wait()
+		defer worker.Process.Kill()
+		first = min(first, worker.Process.Pid) // numbers may have begun anew
+	}
+	inode := inodeOf(t, int(file.Fd()))
+	for range 50 {
+		want := newWantedInodes()
+		want.ask(0, inode)
+		o := startSearch(t.Context(), thisMachine{}, want).end(newWantedInodes())
+		if own := o.byInode[inode]; o.err != nil || own == nil || own.pid != first {
+			t.Fatalf("%+v, %v: want process %d", own, o.err, first)
+		}
+	}
+}
+
+func inodeOf(t *testing.T, fd int) uint32 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	return uint32(st.Ino)
 }

@@ -84,7 +84,7 @@ func (h *Host) Edits(ctx context.Context, facts *advisor.Facts, d *advisor.Diagn
 			if slices.ContainsFunc(slices.Collect(maps.Keys(changed)), isUnitPath) {
 				after.restarted(units(), b)
 			}
-			for _, collect := range after.fileCollectors() {
+			for _, collect := range append(after.fileCollectors(), after.joiningCollectors()...) {
 				collect(ctx, b)
 			}
 		},

@@ -80,7 +80,7 @@ func (p *part) again(ctx context.Context, b *advisor.Builder) []advisor.Gap {
 	p.now = observation{counters: readCounters(t)}
 	p.now.counters.facts(b)
 	var gaps []advisor.Gap
-	if p.now.sockets, gaps, err = observeSockets(ctx, t, socketNeeds(b)); err != nil {
+	if p.now.sockets, gaps, err = observeSockets(ctx, t, p.socketNeeds(b)); err != nil {
 		gaps = append(gaps, advisor.Gap{Source: source, Why: "the second look at the sockets failed, the first stands: " + err.Error(), Notice: true})
 	} else if before.hidden != nil {
 		p.now.hidden = findHidden(ctx, t)

@@ -55,7 +55,9 @@ const (
 
 const (
 	nlHeaderSize   = 16
+	tcpDiagGetSock = 18        // TCPDIAG_GETSOCK, the request before families were told apart
 	diagReqSize    = 56        // struct inet_diag_req_v2
+	diagOldReqSize = 60        // struct inet_diag_req
 	diagMsgSize    = 72        // struct inet_diag_msg
 	diagBufferSize = 32 * 1024 // netlink_dump() makes no chunk larger than this (net/netlink/af_netlink.c)
 	diagTimeout    = 10        // seconds; a dump is answered inside recvmsg(), so silence is a broken kernel or filter
@@ -219,7 +221,7 @@ func (w *diagWalk) message(kind, flags uint16, body []byte) error {
 		w.interrupted = true
 	}
 	switch kind {
-	case unix.SOCK_DIAG_BY_FAMILY:
+	case unix.SOCK_DIAG_BY_FAMILY, tcpDiagGetSock: // the kernel repeats the request's
 		if len(body) < diagMsgSize {
 			return w.fail(errMalformed)
 		}
@@ -267,21 +269,31 @@ func (w *diagWalk) result(asked error) error {
 	return nil
 }
 
-// diagRequest is one dump: the sockets of a family in some states, with extensions.
+// diagRequest is one dump: the sockets of a family in some states, with extensions. AF_UNSPEC means both families.
 type diagRequest struct {
-	name   string // for the capture: "sock_diag/4/listen"
+	name   string // for the capture: "sock_diag/listen"; "sock_diag/4/listen" of one family
 	family uint8
 	states uint32
 	ext    uint8
 }
 
-// marshal makes the netlink message.
+// marshal makes the netlink message. Both families are what the old request dumps (net/ipv4/inet_diag.c
+// inet_diag_dump_compat); the newer one refuses AF_UNSPEC (net/core/sock_diag.c __sock_diag_cmd).
 func (r diagRequest) marshal() []byte {
-	b := make([]byte, nlHeaderSize+diagReqSize)
-	binary.NativeEndian.PutUint32(b, uint32(len(b)))
-	binary.NativeEndian.PutUint16(b[4:], unix.SOCK_DIAG_BY_FAMILY)
+	kind, size := uint16(unix.SOCK_DIAG_BY_FAMILY), nlHeaderSize+diagReqSize
+	if r.family == unix.AF_UNSPEC {
+		kind, size = tcpDiagGetSock, nlHeaderSize+diagOldReqSize
+	}
+	b := make([]byte, size)
+	binary.NativeEndian.PutUint32(b, uint32(size))
+	binary.NativeEndian.PutUint16(b[4:], kind)
 	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	binary.NativeEndian.PutUint32(b[8:], 1)
+	if kind == tcpDiagGetSock {
+		b[19] = r.ext
+		binary.NativeEndian.PutUint32(b[68:], r.states)
+		return b
+	}
 	b[16], b[17], b[18] = r.family, unix.IPPROTO_TCP, r.ext
 	binary.NativeEndian.PutUint32(b[20:], r.states)
 	return b
@@ -364,11 +376,10 @@ type diagPass struct {
 	name   string // "listen"
 	states uint32
 	ext    uint8
-	only4  bool // no IPv6 socket can be in these states
 }
 
-// run makes both dumps of a pass. A dump that was interrupted or failed repeats the whole pass with a fresh visitor,
-// for two families share one aggregate; the answer of the last attempt stands, approximate where it was interrupted.
+// run makes a pass. A dump that was interrupted or failed repeats the whole pass with a fresh visitor, for two families
+// share one aggregate; the answer of the last attempt stands, approximate where it was interrupted.
 func (p diagPass) run(ctx context.Context, t tree, fresh func() func(*diagSocket)) (approximate bool, err error) {
 	for attempt := 1; ; attempt++ {
 		approximate, err = p.attempt(ctx, t, attempt, fresh())
@@ -379,28 +390,33 @@ func (p diagPass) run(ctx context.Context, t tree, fresh func() func(*diagSocket
 	}
 }
 
+// attempt asks for both families at once, for each dump walks the whole table of connections; and family by family
+// where the kernel does not know that request, or a capture was made without it.
 func (p diagPass) attempt(ctx context.Context, t tree, attempt int, visit func(*diagSocket)) (approximate bool, err error) {
-	for _, f := range [...]struct {
-		name   string
-		family uint8
-	}{{"4", unix.AF_INET}, {"6", unix.AF_INET6}} {
-		if p.only4 && f.family == unix.AF_INET6 {
-			break
-		}
-		r := diagRequest{name: "sock_diag/" + f.name + "/" + p.name, family: f.family, states: p.states, ext: p.ext}
-		if attempt > 1 {
-			r.name += fmt.Sprintf("~%d", attempt)
-		}
-		interrupted, err := scan(ctx, t, r, visit)
-		if f.family == unix.AF_INET6 && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT)) {
-			err = nil // a kernel without IPv6, for IPv4 was answered
-		}
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", r.name, err)
-		}
-		approximate = approximate || interrupted
+	approximate, err = p.dump(ctx, t, attempt, "", unix.AF_UNSPEC, visit)
+	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, errNotCaptured) {
+		return approximate, err
 	}
-	return approximate, nil
+	if approximate, err = p.dump(ctx, t, attempt, "4/", unix.AF_INET, visit); err != nil {
+		return false, err
+	}
+	also, err := p.dump(ctx, t, attempt, "6/", unix.AF_INET6, visit)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT) {
+		err = nil // a kernel without IPv6, for IPv4 was answered
+	}
+	return approximate || also, err
+}
+
+func (p diagPass) dump(ctx context.Context, t tree, attempt int, part string, family uint8, visit func(*diagSocket)) (bool, error) {
+	r := diagRequest{name: "sock_diag/" + part + p.name, family: family, states: p.states, ext: p.ext}
+	if attempt > 1 {
+		r.name += fmt.Sprintf("~%d", attempt)
+	}
+	interrupted, err := scan(ctx, t, r, visit)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", r.name, err)
+	}
+	return interrupted, nil
 }
 
 // isPassing tells what a repetition may mend. A refusal is not: no inet_diag module (ENOENT), a security filter (EPERM).

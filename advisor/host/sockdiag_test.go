@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,11 +92,14 @@ type answer struct {
 type scriptTree struct {
 	answers map[string]answer
 	files   map[string]string
+	mu      sync.Mutex
 	asked   []string
 }
 
 func (s *scriptTree) ask(name string, _ func(func([]byte) error) error, use func([]byte) error) error {
+	s.mu.Lock()
 	s.asked = append(s.asked, name)
+	s.mu.Unlock()
 	a, ok := s.answers[name]
 	if !ok {
 		return errNotCaptured
@@ -152,13 +156,21 @@ func bytesOf(lines []string) (pieces [][]byte) {
 // newScriptTree is a machine without any socket.
 func newScriptTree() *scriptTree {
 	s := &scriptTree{answers: map[string]answer{}, files: map[string]string{}}
-	for _, family := range []string{"4", "6"} {
-		for _, pass := range []string{"listen", "close-wait", "others"} {
-			s.sockets("sock_diag/" + family + "/" + pass)
-		}
+	for _, pass := range []string{"listen", "close-wait", "others"} {
+		s.sockets("sock_diag/" + pass)
 	}
 	s.lines("owners", "unreadable 0\n")
 	return s
+}
+
+// collectSockets reads the sockets as a part of a host does.
+func collectSockets(ctx context.Context, t tree, opts socketOptions, b *advisor.Builder) []advisor.Gap {
+	s, gaps, err := observeSockets(ctx, t, opts)
+	if err != nil {
+		return append(gaps, noSockets(err, b)...)
+	}
+	s.facts(b)
+	return gaps
 }
 
 func collectFrom(t *testing.T, tr tree, opts socketOptions) (*advisor.Facts, []advisor.Gap) {
@@ -202,11 +214,9 @@ func TestScanRepeatsWhatWasInterrupted(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newScriptTree()
-			s.sockets("sock_diag/4/listen", listening)
-			s.say("sock_diag/6/others", c.broken...) // the second half of a pass: the first is repeated with it
-			s.sockets("sock_diag/4/others", established(1), established(2))
-			s.sockets("sock_diag/4/others~2", established(1), established(2))
-			s.sockets("sock_diag/6/others~2")
+			s.sockets("sock_diag/listen", listening)
+			s.say("sock_diag/others", c.broken...)
+			s.sockets("sock_diag/others~2", established(1), established(2))
 			facts, gaps := collectFrom(t, s, socketOptions{})
 			if n := number(t, facts.Scalar("tcp.established")); n != 2 {
 				t.Errorf("tcp.established = %d, want 2: an attempt was counted twice or not at all", n)
@@ -218,13 +228,44 @@ func TestScanRepeatsWhatWasInterrupted(t *testing.T) {
 	}
 }
 
+// A kernel that does not know the request for both families is asked family by family, and so is a capture of the time
+// when this was not tried. Where the second family's answer breaks, the first is asked again as well.
+func TestScanFamilyByFamily(t *testing.T) {
+	six := fakeSocket{state: stateCloseWait, local: "[2001:db8::1]:80", remote: "[2001:db8::2]:4711", inode: 10, cookie: 2}
+	for _, unknown := range []answer{
+		{pieces: [][]byte{errnoMessage(unix.EOPNOTSUPP)}},
+		{pieces: [][]byte{errnoMessage(unix.EINVAL)}},
+		{err: errNotCaptured},
+	} {
+		s := newScriptTree()
+		for _, pass := range []string{"listen", "close-wait", "others", "others~2"} {
+			s.answers["sock_diag/"+pass] = unknown
+			s.sockets("sock_diag/4/" + pass)
+			s.say("sock_diag/6/"+pass, errnoMessage(unix.ENOENT)) // a kernel without IPv6
+		}
+		s.sockets("sock_diag/4/listen", listening)
+		s.sockets("sock_diag/6/close-wait", six)
+		s.sockets("sock_diag/4/others", established(1), established(2))
+		s.sockets("sock_diag/4/others~2", established(1), established(2))
+		s.say("sock_diag/6/others", established(3).message()[:60])
+		facts, gaps := collectFrom(t, s, socketOptions{})
+		for key, want := range map[string]int64{"tcp.listen": 1, "tcp.close_wait": 1, "tcp.established": 2} {
+			if n := number(t, facts.Scalar(key)); n != want {
+				t.Errorf("%v: %s = %d, want %d", unknown, key, n, want)
+			}
+		}
+		if len(gaps) != 0 {
+			t.Errorf("gaps %+v", gaps)
+		}
+	}
+}
+
 func TestScanGivesUpAndSaysApproximate(t *testing.T) {
 	s := newScriptTree()
-	s.sockets("sock_diag/4/listen", listening)
+	s.sockets("sock_diag/listen", listening)
 	interrupted := [][]byte{established(1).message(), netlinkMessage(unix.NLMSG_DONE, unix.NLM_F_DUMP_INTR, make([]byte, 4))}
 	for _, suffix := range []string{"", "~2", "~3"} {
-		s.say("sock_diag/4/others"+suffix, interrupted...)
-		s.sockets("sock_diag/6/others" + suffix)
+		s.say("sock_diag/others"+suffix, interrupted...)
 	}
 	facts, gaps := collectFrom(t, s, socketOptions{})
 	if approximate, ok := facts.Scalar("tcp.approximate").Value.Bool(); !ok || !approximate {
@@ -236,7 +277,7 @@ func TestScanGivesUpAndSaysApproximate(t *testing.T) {
 	if len(gaps) != 1 || !gaps[0].Notice {
 		t.Errorf("gaps %+v, want one notice", gaps)
 	}
-	if n := len(s.questions("sock_diag/4/others")); n != diagAttempts {
+	if n := len(s.questions("sock_diag/others")); n != diagAttempts {
 		t.Errorf("%d attempts, want %d", n, diagAttempts)
 	}
 }
@@ -249,7 +290,7 @@ func TestRefusedFallsBackToProc(t *testing.T) {
 	}
 	for _, errno := range []unix.Errno{unix.ENOENT, unix.EPERM, unix.EPROTONOSUPPORT} {
 		s := newScriptTree()
-		s.say("sock_diag/4/listen", errnoMessage(errno))
+		s.say("sock_diag/listen", errnoMessage(errno))
 		s.files["/proc/net/tcp"] = procHeading +
 			"   0: 00000000:1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n" +
 			"   1: 0100007F:1F90 0100007F:C350 08 00000000:0000002C 00:00000000 00000000  1000        0 4712 1 0 20 4 30 10 -1\n" +
@@ -291,13 +332,13 @@ func TestRefusedFallsBackToProc(t *testing.T) {
 
 func TestNothingReadable(t *testing.T) {
 	s := newScriptTree()
-	s.say("sock_diag/4/listen", errnoMessage(unix.EPERM))
+	s.say("sock_diag/listen", errnoMessage(unix.EPERM))
 	facts, gaps := collectFrom(t, s, socketOptions{})
 	if len(gaps) != 1 || gaps[0].Notice || facts.Table("close_wait").Unknown == "" ||
 		facts.Scalar("tcp.close_wait").State != advisor.StateUnknown {
 		t.Errorf("gaps %+v, table %+v: want a gap and unknown facts", gaps, facts.Table("close_wait"))
 	}
-	s.answers["sock_diag/4/listen"] = answer{err: errNotLive}
+	s.answers["sock_diag/listen"] = answer{err: errNotLive}
 	facts, gaps = collectFrom(t, s, socketOptions{})
 	if len(gaps) != 0 || facts.Table("listeners").Absent == "" {
 		t.Errorf("gaps %+v: files without a kernel have no sockets, which is no gap", gaps)
@@ -344,7 +385,9 @@ func TestScanAgreesWithMdlayher(t *testing.T) {
 		times := k.times()
 		return line{k.cookie, k.state, k.local, k.remote, k.localPort, k.remotePort, k.rqueue, k.inode, times.known, times.ack < 60_000}
 	}
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+	byCookie := func(a, b line) int { return int(int64(a.cookie) - int64(b.cookie)) }
+	var both []line
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6, unix.AF_UNSPEC} {
 		r := diagRequest{name: "x", family: family, states: maskListen | maskCloseWait | maskOthers, ext: askInfo}
 		var ours, theirs []line
 		if _, err := scan(t.Context(), thisMachine{}, r, func(k *diagSocket) { ours = append(ours, parse(k)) }); err != nil {
@@ -355,11 +398,15 @@ func TestScanAgreesWithMdlayher(t *testing.T) {
 			k.parse(m.Data)
 			theirs = append(theirs, parse(&k))
 		}
-		byCookie := func(a, b line) int { return int(int64(a.cookie) - int64(b.cookie)) }
 		slices.SortFunc(ours, byCookie)
 		slices.SortFunc(theirs, byCookie)
 		if len(ours) == 0 || !slices.Equal(ours, theirs) {
 			t.Errorf("family %d: %d sockets, mdlayher has %d, or they differ", family, len(ours), len(theirs))
+		}
+		if family != unix.AF_UNSPEC {
+			both = append(both, ours...)
+		} else if slices.SortFunc(both, byCookie); !slices.Equal(ours, both) {
+			t.Errorf("%d sockets at once, %d family by family, or they differ", len(ours), len(both))
 		}
 	}
 }
@@ -371,9 +418,10 @@ func mdlayherDump(t *testing.T, r diagRequest) []netlink.Message {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	request := r.marshal()
 	messages, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY, Flags: netlink.Request | netlink.Dump},
-		Data:   r.marshal()[nlHeaderSize:],
+		Header: netlink.Header{Type: netlink.HeaderType(binary.NativeEndian.Uint16(request[4:])), Flags: netlink.Request | netlink.Dump},
+		Data:   request[nlHeaderSize:],
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -395,7 +443,7 @@ func FuzzDiagWalk(f *testing.F) {
 		seen := 0
 		ls := newListenSet()
 		ss := newSuspectSet(ls)
-		fl := newFlowSet(ls, ss, defaultReuse)
+		fl := newFlowSet(ls, func(destination) bool { return false }, defaultReuse)
 		w := diagWalk{visit: func(k *diagSocket) {
 			seen++
 			k.times()
@@ -500,10 +548,9 @@ func TestScanThatStaysBrokenIsAGap(t *testing.T) {
 			s := newScriptTree()
 			for _, pass := range []string{"listen", "close-wait", "others"} {
 				for _, suffix := range []string{"", "~2", "~3"} {
-					s.sockets("sock_diag/4/" + pass + suffix)
-					s.sockets("sock_diag/6/" + pass + suffix)
+					s.sockets("sock_diag/" + pass + suffix)
 					if pass == c.pass {
-						s.say("sock_diag/4/"+pass+suffix, c.pieces...)
+						s.say("sock_diag/"+pass+suffix, c.pieces...)
 					}
 				}
 			}
@@ -516,7 +563,7 @@ func TestScanThatStaysBrokenIsAGap(t *testing.T) {
 					t.Errorf("%s = %+v, want unknown", key, f)
 				}
 			}
-			if n := len(s.questions("sock_diag/4/" + c.pass)); n != c.attempts {
+			if n := len(s.questions("sock_diag/" + c.pass)); n != c.attempts {
 				t.Errorf("%d attempts, want %d", n, c.attempts)
 			}
 			s.files["/proc/net/tcp"], s.files["/proc/net/tcp6"] = procHeading, procHeading

@@ -21,6 +21,8 @@ const (
 	maxSocketRows  = 256              // rows of a table
 	maxListenRows  = 4096             // rows of listeners, each of which a rule may judge
 	ownedFrom      = 1000             // sockets to one destination from which the process that dials is looked for
+	sampledFrom    = 32               // sockets to a destination from which more than one is kept
+	sampledInodes  = 512              // of a destination: its process is mostly told by its first descriptors then, see firstFDs
 	timeWaitLength = 60 * time.Second // TCP_TIMEWAIT_LEN, fixed (include/net/tcp.h)
 	defaultReuse   = time.Second      // tcp_tw_reuse_delay, fixed before 6.14
 	freshMillis    = 2000             // an end of stream younger than this is normal traffic: under load 8 ms were measured
@@ -33,21 +35,12 @@ const (
 type socketOptions struct {
 	reuseDelay time.Duration   // tcp_tw_reuse_delay; 0: the default of one second
 	sockstat   *sockstatCounts // nil: not known, so that all states are read
+	// beside runs something in the same network namespace while the caller goes on; nil: any thread is in it.
+	beside func(do func(error)) (wait func())
 }
 
 // sockstatCounts are /proc/net/sockstat and sockstat6: TCP inuse (listeners too), TCP6 inuse, and tw.
 type sockstatCounts struct{ inUse, inUse6, timeWait int64 }
-
-// collectSockets reads the TCP sockets of this network namespace into the tcp.* scalars and the tables listeners,
-// dialled, time_wait, close_wait, fin_wait2 and established.
-func collectSockets(ctx context.Context, t tree, opts socketOptions, b *advisor.Builder) []advisor.Gap {
-	s, gaps, err := observeSockets(ctx, t, opts)
-	if err != nil {
-		return append(gaps, noSockets(err, b)...)
-	}
-	s.facts(b)
-	return gaps
-}
 
 // noSockets records that nothing was read. Files alone have no sockets: that is no gap.
 func noSockets(err error, b *advisor.Builder) []advisor.Gap {
@@ -103,6 +96,7 @@ type socketSnapshot struct {
 	listeners   *listenSet
 	suspects    *suspectSet
 	flows       *flowSet
+	search      *ownerSearch
 	owners      *owners
 	cgroups     map[uint64]string
 	closeWait   []*closeWaitGroup // by count, largest first
@@ -120,12 +114,12 @@ type earlierLook struct {
 func observeSockets(ctx context.Context, t tree, opts socketOptions) (*socketSnapshot, []advisor.Gap, error) {
 	s := newSocketSnapshot(opts)
 	var gaps []advisor.Gap
-	if err := s.readDiag(ctx, t, opts.sockstat); err != nil {
+	if err := s.readDiag(ctx, t, opts); err != nil {
 		if ctx.Err() != nil || errors.Is(err, context.Canceled) || errors.Is(err, errNotLive) { // the replay of an interruption is one
 			return nil, nil, err
 		}
 		s = newSocketSnapshot(opts)
-		bad, errProc := s.readProc(t)
+		bad, errProc := s.readProc(ctx, t)
 		if errProc != nil {
 			return nil, nil, fmt.Errorf("%w; %w", err, errProc)
 		}
@@ -152,70 +146,109 @@ func newSocketSnapshot(opts socketOptions) *socketSnapshot {
 		s.reuseDelay = defaultReuse
 	}
 	s.suspects = newSuspectSet(s.listeners)
-	s.flows = newFlowSet(s.listeners, s.suspects, s.reuseDelay)
+	s.flows = newFlowSet(s.listeners, s.isSuspected, s.reuseDelay)
 	return s
 }
 
 // readDiag makes three passes: the listeners, which give each other socket its role; CLOSE_WAIT with tcp_info, which
-// costs three times the bytes; the rest without. LISTEN has a hash of its own and costs nothing; each other pass walks
-// the whole table of connections for each family, so it is left out where sockstat says that the table is empty. TCP6 inuse
-// counts each IPv6 socket in CLOSE_WAIT (inet_hash and inet_unhash of net/ipv4/inet_hashtables.c), but none in TIME_WAIT.
-func (s *socketSnapshot) readDiag(ctx context.Context, t tree, counts *sockstatCounts) error {
-	passes := []struct {
-		diagPass
-		fresh func() func(*diagSocket)
-	}{
-		{diagPass{name: "listen", states: maskListen, ext: askInfo | askSkMem}, func() func(*diagSocket) {
-			s.listeners = newListenSet()
-			return s.listeners.add
-		}},
-		{diagPass{name: "close-wait", states: maskCloseWait, ext: askInfo}, func() func(*diagSocket) {
-			s.suspects = newSuspectSet(s.listeners)
-			return s.suspects.add
-		}},
-		{diagPass{name: "others", states: maskOthers}, func() func(*diagSocket) {
-			s.flows = newFlowSet(s.listeners, s.suspects, s.reuseDelay)
-			return s.flows.add
-		}},
+// costs three times the bytes; the rest without. LISTEN has a hash of its own and costs nothing; either other pass walks
+// the whole table of connections, so they are left out where sockstat says that it is empty, and else run at once. The
+// owners of what is in CLOSE_WAIT are looked for meanwhile, too.
+func (s *socketSnapshot) readDiag(ctx context.Context, t tree, opts socketOptions) error {
+	pass := diagPass{name: "listen", states: maskListen, ext: askInfo | askSkMem}
+	approximate, err := pass.run(ctx, t, func() func(*diagSocket) {
+		s.listeners = newListenSet()
+		return s.listeners.add
+	})
+	if err != nil {
+		return err
 	}
-	for i, p := range passes {
-		p.only4 = p.states == maskCloseWait && counts != nil && counts.inUse6 <= s.listeners.sixes
-		approximate, err := p.run(ctx, t, p.fresh)
-		if err != nil {
-			return err
-		}
-		s.approximate = s.approximate || approximate
-		if i == 0 && counts != nil && counts.inUse+counts.inUse6+counts.timeWait <= s.listeners.sockets {
-			s.unlooked = true
-			s.suspects = newSuspectSet(s.listeners)
-			s.flows = newFlowSet(s.listeners, s.suspects, s.reuseDelay)
-			return nil
+	s.approximate = approximate
+	s.suspects = newSuspectSet(s.listeners)
+	s.flows = newFlowSet(s.listeners, s.isSuspected, s.reuseDelay)
+	counts := opts.sockstat
+	if counts != nil && counts.inUse+counts.inUse6+counts.timeWait <= s.listeners.sockets {
+		s.unlooked = true
+		s.search = startSearch(ctx, t, s.wantedInodes())
+		return nil
+	}
+	return s.readConnections(ctx, t, opts.beside)
+}
+
+func (s *socketSnapshot) readConnections(ctx context.Context, t tree, beside func(func(error)) func()) error {
+	suspects := make(chan struct{}) // closed when they are known
+	var approximate bool
+	var err error
+	do := func(failed error) {
+		defer close(suspects)
+		if err = failed; err == nil {
+			approximate, err = s.readSuspects(ctx, t)
 		}
 	}
-	return nil
+	wait := func() { <-suspects }
+	if beside != nil {
+		wait = beside(do)
+	} else {
+		go do(nil)
+	}
+	pass := diagPass{name: "others", states: maskOthers}
+	also, errOthers := pass.run(ctx, t, func() func(*diagSocket) {
+		s.flows = newFlowSet(s.listeners, func(d destination) bool { <-suspects; return s.isSuspected(d) }, s.reuseDelay)
+		return s.flows.add
+	})
+	wait()
+	if err == nil && errOthers != nil {
+		s.search.end(newWantedInodes())
+	}
+	s.approximate = s.approximate || approximate || also
+	return cmp.Or(err, errOthers)
+}
+
+// readSuspects reads what is in CLOSE_WAIT and starts the search for owners.
+func (s *socketSnapshot) readSuspects(ctx context.Context, t tree) (approximate bool, err error) {
+	pass := diagPass{name: "close-wait", states: maskCloseWait, ext: askInfo}
+	approximate, err = pass.run(ctx, t, func() func(*diagSocket) {
+		s.suspects = newSuspectSet(s.listeners)
+		return s.suspects.add
+	})
+	if err == nil {
+		s.suspects.finish()
+		s.search = startSearch(ctx, t, s.wantedInodes())
+	}
+	return approximate, err
+}
+
+// isSuspected tells destinations with a connection in CLOSE_WAIT.
+func (s *socketSnapshot) isSuspected(d destination) bool {
+	_, suspected := s.suspects.destinations[d]
+	return suspected
 }
 
 // readProc fills the same aggregates from the text files.
-func (s *socketSnapshot) readProc(t tree) (bad int, err error) {
+func (s *socketSnapshot) readProc(ctx context.Context, t tree) (bad int, err error) {
 	s.fromProc, s.origin = true, advisor.Origin{Path: "/proc/net/tcp"}
 	v4, v6, err := readProcTCP(t)
 	if err != nil {
 		return 0, err
 	}
 	bad = walkProcTCP(v4, maskListen, s.listeners.add) + walkProcTCP(v6, maskListen, s.listeners.add)
-	s.flows = newFlowSet(s.listeners, s.suspects, s.reuseDelay) // it counts by listener
+	s.flows = newFlowSet(s.listeners, s.isSuspected, s.reuseDelay) // it counts by listener
 	for _, text := range [...][]byte{v4, v6} {
 		walkProcTCP(text, maskCloseWait, s.suspects.add)
 		walkProcTCP(text, maskOthers, s.flows.add)
 	}
+	s.suspects.finish()
+	s.search = startSearch(ctx, t, s.wantedInodes())
 	return bad, nil
 }
 
 // finish finds owners and groups the suspects by them.
 func (s *socketSnapshot) finish(ctx context.Context, t tree) []advisor.Gap {
-	s.suspects.finish()
 	s.flows.finish(s.suspects)
-	s.owners = findOwners(ctx, t, s.wantedInodes())
+	s.owners = s.search.end(s.destinationInodes())
+	for i := range s.flows.dialled.rows {
+		s.flows.dialled.rows[i].nameDialler(s.owners)
+	}
 	for i := range s.listeners.all {
 		l := &s.listeners.all[i]
 		l.owner = s.owners.byInode[l.inode]
@@ -228,22 +261,54 @@ func (s *socketSnapshot) finish(ctx context.Context, t tree) []advisor.Gap {
 	return nil
 }
 
-// wantedInodes are those of listeners and of CLOSE_WAIT, and one for each destination under pressure.
-func (s *socketSnapshot) wantedInodes() map[uint32]struct{} {
-	want := map[uint32]struct{}{}
-	for i := range s.listeners.all {
-		want[s.listeners.all[i].inode] = struct{}{}
-	}
+// wantedInodes are those of listeners and of CLOSE_WAIT: a listener or a destination is a service.
+func (s *socketSnapshot) wantedInodes() *wantedInodes {
+	want := newWantedInodes()
+	destinations := map[destination]int{}
+	suspected := make([]bool, len(s.listeners.all))
 	for i := range s.suspects.kept {
-		want[s.suspects.kept[i].inode] = struct{}{}
+		x := &s.suspects.kept[i]
+		service := int(x.listener)
+		if service >= 0 {
+			suspected[service] = true
+		} else {
+			to := destination{x.remote, x.remotePort}
+			if _, ok := destinations[to]; !ok {
+				destinations[to] = len(suspected) + len(destinations)
+			}
+			service = destinations[to]
+		}
+		want.ask(service, x.inode)
 	}
-	for _, g := range s.flows.dialled.rows {
-		if g.holding() >= ownedFrom {
-			want[g.inode] = struct{}{}
+	for i := range s.listeners.all {
+		service := alone
+		if suspected[i] {
+			service = i
+		}
+		want.ask(service, s.listeners.all[i].inode)
+	}
+	return want
+}
+
+// destinationInodes are some for each destination under pressure, any of which tells the process.
+func (s *socketSnapshot) destinationInodes() *wantedInodes {
+	want := newWantedInodes()
+	for i := range s.flows.dialled.rows {
+		if g := &s.flows.dialled.rows[i]; g.holding() >= ownedFrom {
+			want.ask(alone, append(g.some, g.inode)...)
 		}
 	}
-	delete(want, 0)
 	return want
+}
+
+// nameDialler makes the socket whose owner was found the group's own.
+func (g *dialGroup) nameDialler(o *owners) {
+	for _, inode := range g.some {
+		if o.byInode[inode] != nil {
+			g.inode = inode
+			return
+		}
+	}
 }
 
 // wantedCgroups are those of sockets whose process is not known: a process tells its cgroup itself, and better, for a
@@ -290,14 +355,12 @@ type listenSet struct {
 	all     []listener
 	head    *[1 << 16]uint16 // 1 + index of the first listener of a port; an array, for each socket asks once
 	sockets int64
-	sixes   int64 // those of IPv6
 }
 
 func newListenSet() *listenSet { return &listenSet{head: new([1 << 16]uint16)} }
 
 func (ls *listenSet) add(k *diagSocket) {
 	ls.sockets++
-	ls.sixes += int64(b2i(!k.local.isV4()))
 	drops, known := k.drops()
 	l := ls.find(k)
 	if l == nil {
@@ -424,6 +487,8 @@ type dialGroup struct {
 	unreadMax                           uint32
 	inode, uid                          uint32 // of one socket that has an owner
 	cgroup                              uint64
+	some                                []uint32 // inodes of others, a sample
+	seen                                uint64   // sockets that have an owner
 }
 
 func (g *dialGroup) holding() int64 { return g.timeWait + g.established + g.other }
@@ -456,7 +521,8 @@ type flowSet struct {
 	recent    [256]int32 // where in dialled the last key of some hash was found: a map's look-up would be half the cost
 }
 
-func newFlowSet(ls *listenSet, suspects *suspectSet, reuseDelay time.Duration) *flowSet {
+// newFlowSet takes what tells a destination with a connection in CLOSE_WAIT.
+func newFlowSet(ls *listenSet, suspected func(destination) bool, reuseDelay time.Duration) *flowSet {
 	f := &flowSet{
 		listeners: ls,
 		youngFrom: uint32(max(timeWaitLength-reuseDelay, 0).Milliseconds()),
@@ -465,10 +531,7 @@ func newFlowSet(ls *listenSet, suspects *suspectSet, reuseDelay time.Duration) *
 		finWait2:  newCapped[peerKey]((*finWait2Group).count),
 	}
 	// That there is no live connection beside the ones in CLOSE_WAIT is a signature: it must be exact.
-	f.dialled.keep = func(k *dialKey) bool {
-		_, suspect := suspects.destinations[destination{k.dst, k.port}]
-		return suspect
-	}
+	f.dialled.keep = func(k *dialKey) bool { return suspected(destination{k.dst, k.port}) }
 	return f
 }
 
@@ -544,8 +607,28 @@ func (f *flowSet) dial(k *diagSocket) {
 	default:
 		g.other++
 	}
-	if g.inode == 0 && k.inode != 0 {
+	if k.inode == 0 {
+		return
+	}
+	if g.inode == 0 {
 		g.inode, g.uid, g.cgroup = k.inode, k.uid, k.cgroup()
+	}
+	g.sample(k.inode)
+}
+
+// sample keeps each inode with the same chance (Algorithm R). Newer kernels add the local port to the hash (inet_ehashfn,
+// net/ipv4/inet_hashtables.c), so that sockets come in the order of their making: any simpler choice would keep the young.
+// The chance is a hash, so that a replay keeps the same.
+func (g *dialGroup) sample(inode uint32) {
+	const golden = 0x9e3779b97f4a7c15 // 2^64 by the golden ratio, as in include/linux/hash.h
+	if g.seen++; g.seen < sampledFrom {
+		return
+	}
+	nth := g.seen - sampledFrom + 1
+	if len(g.some) < sampledInodes {
+		g.some = append(g.some, inode)
+	} else if at := nth * golden >> 32 % nth; at < sampledInodes {
+		g.some[at] = inode
 	}
 }
 

@@ -19,13 +19,13 @@ import (
 
 // flood is a tree whose kernel tells n sockets of a busy host, made while they are read: it holds one datagram.
 type flood struct {
-	scriptTree
+	*scriptTree
 	n       int
 	distant bool // each connection goes to another destination
 }
 
 func (f *flood) ask(name string, live func(func([]byte) error) error, use func([]byte) error) error {
-	share, ok := map[string]int{"sock_diag/4/close-wait": 10, "sock_diag/4/others": 90}[name]
+	share, ok := map[string]int{"sock_diag/close-wait": 10, "sock_diag/others": 90}[name]
 	if !ok {
 		return f.scriptTree.ask(name, live, use)
 	}
@@ -77,8 +77,8 @@ func (f *flood) stream(n int, state uint8, use func([]byte) error) error {
 }
 
 func newFlood(n int, distant bool) *flood {
-	f := &flood{scriptTree: *newScriptTree(), n: n, distant: distant}
-	f.sockets("sock_diag/4/listen", listening)
+	f := &flood{scriptTree: newScriptTree(), n: n, distant: distant}
+	f.sockets("sock_diag/listen", listening)
 	return f
 }
 
@@ -117,7 +117,7 @@ func TestMemoryIsFlat(t *testing.T) {
 // TestNoAllocationPerSocket: the walk and the aggregates of known groups allocate nothing.
 func TestNoAllocationPerSocket(t *testing.T) {
 	ls := newListenSet()
-	fl := newFlowSet(ls, newSuspectSet(ls), defaultReuse)
+	fl := newFlowSet(ls, func(destination) bool { return false }, defaultReuse)
 	piece := slices.Concat(established(1).message(), established(2).message())
 	w := diagWalk{visit: fl.add}
 	if n := testing.AllocsPerRun(100, func() { _ = w.piece(piece) }); n != 0 {
@@ -147,14 +147,12 @@ func BenchmarkRatioScanToBareDump(b *testing.B) {
 	crowd(b, want)
 	bare := func() {
 		for _, p := range [...]diagPass{{name: "listen", states: maskListen, ext: askInfo | askSkMem}, {name: "close-wait", states: maskCloseWait, ext: askInfo}, {name: "others", states: maskOthers}} {
-			for _, family := range [...]uint8{unix.AF_INET, unix.AF_INET6} {
-				bareDump(b, diagRequest{family: family, states: p.states, ext: p.ext})
-			}
+			bareDump(b, diagRequest{family: unix.AF_UNSPEC, states: p.states, ext: p.ext})
 		}
 	}
 	full := func() {
 		s := newSocketSnapshot(socketOptions{})
-		if err := s.readDiag(b.Context(), thisMachine{}, nil); err != nil {
+		if err := s.readDiag(b.Context(), thisMachine{}, socketOptions{}); err != nil {
 			b.Fatal(err)
 		}
 		s.suspects.finish()

@@ -613,7 +613,9 @@ func (r tapeRecorder) ask(name string, live func(func([]byte) error) error, use 
 		a.pieces = append(a.pieces, slices.Clone(p))
 		return use(p)
 	})
+	r.script.mu.Lock()
 	r.script.answers[name] = a
+	r.script.mu.Unlock()
 	return a.err
 }
 
@@ -665,7 +667,8 @@ func compareKnown(t *testing.T, diag, proc string) {
 		known[line] = true
 	}
 	for line := range strings.Lines(proc) {
-		if !known[line] && !strings.Contains(line, "= ?") {
+		own := strings.Contains(line, "].fds = ") // those of this process, which has more open while it asks sock_diag
+		if !known[line] && !own && !strings.Contains(line, "= ?") {
 			t.Errorf("only in /proc/net/tcp: %s", line)
 		}
 	}
@@ -698,42 +701,19 @@ func render(f *advisor.Facts) string {
 // With nothing but listeners in sockstat no other table is read.
 func TestOnlyListenersAreReadWhereThereIsNothingElse(t *testing.T) {
 	s := newScriptTree()
-	s.sockets("sock_diag/4/listen", listening)
+	s.sockets("sock_diag/listen", listening)
 	facts, gaps := collectFrom(t, s, socketOptions{sockstat: &sockstatCounts{inUse: 1}})
-	if got := s.questions("sock_diag"); len(got) != 2 || len(gaps) != 0 {
+	if got := s.questions("sock_diag"); len(got) != 1 || len(gaps) != 0 {
 		t.Errorf("asked %v, gaps %v", got, gaps)
 	}
 	if n := number(t, facts.Scalar("tcp.close_wait")); n != 0 || facts.Scalar("tcp.syn_recv").State != advisor.StateUnknown {
 		t.Errorf("close_wait %d, syn_recv %+v", n, facts.Scalar("tcp.syn_recv"))
 	}
 	s = newScriptTree()
-	s.sockets("sock_diag/4/listen", listening)
+	s.sockets("sock_diag/listen", listening)
 	collectFrom(t, s, socketOptions{sockstat: &sockstatCounts{inUse: 1, timeWait: 1}})
-	if got := s.questions("sock_diag"); len(got) != 5 {
-		t.Errorf("asked %v, want all but IPv6 in CLOSE_WAIT", got)
-	}
-}
-
-// CLOSE_WAIT of IPv6 is asked for where TCP6 inuse has more than the listeners of IPv6, among which none of IPv4 counts.
-func TestCloseWaitOfIPv6IsReadWhereItCanBe(t *testing.T) {
-	six := fakeSocket{state: stateListen, local: "[::]:80", remote: "[::]:0", wqueue: 5, inode: 9}
-	gone := fakeSocket{state: stateCloseWait, local: "[2001:db8::1]:80", remote: "[2001:db8::2]:4711", inode: 10, cookie: 2}
-	for _, c := range []struct {
-		counts *sockstatCounts
-		want   int64
-	}{
-		{&sockstatCounts{inUse: 1, inUse6: 2, timeWait: 1}, 1},
-		{&sockstatCounts{inUse: 1, inUse6: 1, timeWait: 1}, 0},
-		{nil, 1},
-	} {
-		s := newScriptTree()
-		s.sockets("sock_diag/4/listen", listening)
-		s.sockets("sock_diag/6/listen", six)
-		s.sockets("sock_diag/6/close-wait", gone)
-		facts, _ := collectFrom(t, s, socketOptions{sockstat: c.counts})
-		if n := number(t, facts.Scalar("tcp.close_wait")); n != c.want || len(s.questions("sock_diag/6/close-wait")) != int(c.want) {
-			t.Errorf("sockstat %+v: %d in CLOSE_WAIT, asked %v", c.counts, n, s.asked)
-		}
+	if got := s.questions("sock_diag"); len(got) != 3 {
+		t.Errorf("asked %v, want all", got)
 	}
 }
 
@@ -741,8 +721,8 @@ func TestCloseWaitOfIPv6IsReadWhereItCanBe(t *testing.T) {
 func TestTwiceToldSocketCountsOnce(t *testing.T) {
 	s := newScriptTree()
 	cw := fakeSocket{state: stateCloseWait, local: "192.0.2.1:80", remote: "198.51.100.1:999", inode: 50, cookie: 9, sent: 9000, received: 5000, ack: 3000}
-	s.sockets("sock_diag/4/listen", listening)
-	s.sockets("sock_diag/4/close-wait", cw, cw)
+	s.sockets("sock_diag/listen", listening)
+	s.sockets("sock_diag/close-wait", cw, cw)
 	facts, _ := collectFrom(t, s, socketOptions{})
 	expect(t, onlyRow(t, facts, "close_wait"), map[string]string{"count": "1", "patience_max": "2 s"})
 	if n := number(t, facts.Scalar("tcp.close_wait")); n != 1 {
@@ -753,7 +733,7 @@ func TestTwiceToldSocketCountsOnce(t *testing.T) {
 // Workers of one program are one row, two programs are two; the process that holds most gives its number and limit.
 func TestCloseWaitGroupsByOwner(t *testing.T) {
 	s := newScriptTree()
-	s.sockets("sock_diag/4/listen", listening)
+	s.sockets("sock_diag/listen", listening)
 	var all []fakeSocket
 	for i := range uint32(6) {
 		all = append(all, fakeSocket{
@@ -761,7 +741,7 @@ func TestCloseWaitGroupsByOwner(t *testing.T) {
 			cookie: uint64(50 + i), rqueue: 1, sent: 9000, received: 9000, ack: 4000,
 		})
 	}
-	s.sockets("sock_diag/4/close-wait", all...)
+	s.sockets("sock_diag/close-wait", all...)
 	s.lines("owners", `"10" "40" "1024" "/system.slice/nginx.service" "nginx" 7 50`+"\n",
 		`"11" "41" "1024" "/system.slice/nginx.service" "nginx" 51 52`+"\n",
 		`"12" "9" "unlimited" "/user.slice" "java \"x\"" 53`+"\n", "unreadable 4\n")
@@ -785,7 +765,7 @@ func TestCloseWaitGroupsByOwner(t *testing.T) {
 // A flood of one program is one row, though not each socket is kept.
 func TestSuspectsBeyondTheLimitJoinTheirOwner(t *testing.T) {
 	s := newScriptTree()
-	s.sockets("sock_diag/4/listen", listening)
+	s.sockets("sock_diag/listen", listening)
 	all := make([]fakeSocket, maxSuspects+1000)
 	record := `"10" "40000" "50000" "/system.slice/a.service" "srv" 7`
 	for i := range all {
@@ -797,7 +777,7 @@ func TestSuspectsBeyondTheLimitJoinTheirOwner(t *testing.T) {
 			record += " " + itoa(int64(100+i))
 		}
 	}
-	s.sockets("sock_diag/4/close-wait", all...)
+	s.sockets("sock_diag/close-wait", all...)
 	s.lines("owners", record+"\n", "unreadable 0\n")
 	facts, _ := collectFrom(t, s, socketOptions{})
 	expect(t, onlyRow(t, facts, "close_wait"), map[string]string{
@@ -813,8 +793,7 @@ func TestReusePortSiblings(t *testing.T) {
 	s := newScriptTree()
 	a, b := listening, listening
 	a.rqueue, b.rqueue, b.inode, b.cookie = 3, 90, 8, 2
-	s.sockets("sock_diag/4/listen", a, b)
-	s.sockets("sock_diag/6/listen", fakeSocket{state: stateListen, local: "[::]:80", remote: "[::]:0", wqueue: 5, inode: 9, v6Only: true})
+	s.sockets("sock_diag/listen", a, b, fakeSocket{state: stateListen, local: "[::]:80", remote: "[::]:0", wqueue: 5, inode: 9, v6Only: true})
 	s.lines("owners", `"10" "40" "1024" "/" "nginx" 7 8 9`+"\n", "unreadable 0\n")
 	facts, _ := collectFrom(t, s, socketOptions{})
 	expect(t, socketRow(t, facts, "listeners", map[string]string{"address": "0.0.0.0"}), map[string]string{
@@ -828,7 +807,7 @@ func TestUnitWithoutOwner(t *testing.T) {
 	s := newScriptTree()
 	l := listening
 	l.cgroup, l.uid = 4711, 33
-	s.sockets("sock_diag/4/listen", l)
+	s.sockets("sock_diag/listen", l)
 	s.lines("owners", "unreadable 300\n")
 	s.lines("cgroups", `4711 "/system.slice/nginx.service"`+"\n")
 	facts, _ := collectFrom(t, s, socketOptions{})

@@ -24,7 +24,7 @@ type tree interface {
 	// image it is a mask all the same (sysctl.d(5)). On the live machine a link of /proc that is no path answers what
 	// readlink(2) shows: "socket:[4711]", "/usr/bin/java (deleted)".
 	resolve(path string) (string, error)
-	// ask gets the answer of a source that is no file, under a stable name ("sock_diag/4/listen"). On the live machine
+	// ask gets the answer of a source that is no file, under a stable name ("sock_diag/listen"). On the live machine
 	// it calls live, which hands its answer over piece by piece; each piece reaches use as it comes and must not be kept.
 	// A capture calls use with the recorded pieces and returns the recorded failure. A directory answers errNotLive.
 	// When use fails, ask stops and returns that error as it is, whatever live makes of it.
