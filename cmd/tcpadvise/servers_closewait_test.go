@@ -126,7 +126,7 @@ func TestSaturation(t *testing.T) {
 	waiting := check(t)
 	n := waiting.only(t, "queue/accept-queue-full", "error", "certain").says(t, fmt.Sprintf("the accept queue of port 8080 is full: 5 finished "+
 		"connections wait for accept() where 4 may, process java (pid %d); %%d connection attempts were dropped here since it listens", tomcat.pid))
-	near(t, "dropped", n[0], 5, 50)
+	near(t, "dropped", n[0], 5, 500) // each SYN is repeated, longer on a slow machine
 	waiting.quiet(t, "queue/accept-queue-full")
 
 	leave()
