@@ -75,6 +75,26 @@ func (t *dirTree) read(path string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
+// holds reports whether a regular file holds just this, in a fraction of the memory and time that reading it would take.
+func (t *dirTree) holds(path string, want []byte) bool {
+	fd, err := t.openRegular(path)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := readSome(fd, buf)
+		if err != nil || n > len(want) || !bytes.Equal(buf[:n], want[:n]) {
+			return false
+		}
+		if n == 0 {
+			return len(want) == 0
+		}
+		want = want[n:]
+	}
+}
+
 func (t *dirTree) list(path string) ([]entry, error) {
 	if err := checkPath("list", path); err != nil {
 		return nil, err

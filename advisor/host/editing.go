@@ -125,7 +125,7 @@ func sumBeside(data []byte) func() string {
 
 // withoutSecrets is the file after the edits as collectors read it. Of one that holds no secret before only what is new can be one.
 func (e *editing) withoutSecrets(data []byte) []byte {
-	plain := len(e.old) > 0 && &e.old[0] == &e.shown[0] && len(e.tasks) == 0
+	plain := len(e.old) > 0 && identical(e.old, e.shown) && len(e.tasks) == 0
 	for _, edit := range e.allEdits() {
 		plain = plain && len(suspectLines([]byte(e.replace(edited{e.wholeLines(edit), []conf.Edit{edit}})[1]))) == 0
 	}

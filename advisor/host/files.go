@@ -87,7 +87,7 @@ const fileLimit = 64 << 20
 
 // OpenFiles names the files and directories to judge; "-" is standard input.
 func OpenFiles(operands []string, stdin io.Reader, o FileOptions) *Files {
-	return &Files{operands: operands, stdin: stdin, options: o, tree: &dirTree{root: "/"}, readings: newReadings()}
+	return &Files{operands: operands, stdin: stdin, options: o, tree: &dirTree{root: "/"}, readings: newReadings(false)}
 }
 
 // Host is the identity that stands in for a host.
@@ -176,7 +176,7 @@ func (f *Files) file(name string, named bool, yield func(*advisor.Facts) bool) b
 	case err != nil:
 		f.gap(name, "cannot be read: %v", err)
 	default:
-		f.readings.note(name, data)
+		f.readings.note(name, data, data)
 		return f.judge(name, data, named, yield)
 	}
 	return true

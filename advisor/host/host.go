@@ -103,7 +103,7 @@ func Open(o Options) (*Host, error) {
 	if _, err := t.resolve("/proc/sys"); root == "/" && errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("/proc is not mounted, and a live check reads it: mount it, or judge files with --root DIR or FILE operands")
 	}
-	h.readings = newReadings()
+	h.readings = newReadings(o.Edits)
 	h.tree = masked{t, h.readings}
 	if root == "/" {
 		h.direct = h.tree

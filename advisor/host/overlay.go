@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"errors"
 	"hash/maphash"
 	"io/fs"
@@ -70,36 +71,70 @@ func (o overlay) list(dir string) ([]entry, error) {
 	return entries, nil
 }
 
-// readings remember what files held when they were first read, so that a patch is not made of others. The zero readings is
-// ready for use.
+// readings remember what files held when they were first read, so that a patch is not made of others.
 type readings struct {
-	seed maphash.Seed
-	sums sync.Map // by path: the sum of the content
+	seed  maphash.Seed
+	keeps bool     // of a large file the content, which its syntax keeps alive anyway
+	files sync.Map // reading by path
 }
 
-func newReadings() *readings { return &readings{seed: maphash.MakeSeed()} }
+// reading is a content as it was first read, or its sum.
+type reading struct {
+	sum  uint64
+	data []byte // nil: not kept
+}
 
-// note takes in the content of a file; the kernel's own files change as they please.
-func (r *readings) note(file string, data []byte) {
-	if r != nil && !strings.HasPrefix(file, "/proc/") && !strings.HasPrefix(file, "/sys/") {
-		r.sums.LoadOrStore(file, maphash.Bytes(r.seed, data))
+func newReadings(keeps bool) *readings { return &readings{seed: maphash.MakeSeed(), keeps: keeps} }
+
+// note takes in the content of a file, as it was on the disk and as the collectors see it; the kernel's own files change as
+// they please.
+func (r *readings) note(file string, data, shown []byte) {
+	if r == nil || strings.HasPrefix(file, "/proc/") || strings.HasPrefix(file, "/sys/") {
+		return
 	}
+	const large = 1 << 20
+	if len(data) >= large && r.keeps && identical(data, shown) {
+		r.files.LoadOrStore(file, reading{data: data})
+		return
+	}
+	r.files.LoadOrStore(file, reading{sum: maphash.Bytes(r.seed, shown)})
+}
+
+// kept is what a file held when it was first read; nil where only its sum is known.
+func (r *readings) kept(file string) []byte {
+	first, _ := r.first(file)
+	return first.data
 }
 
 // same reports whether a file held just this when it was first read.
 func (r *readings) same(file string, data []byte) bool {
-	if r == nil {
-		return false
-	}
-	sum, ok := r.sums.Load(file)
-	return ok && sum == maphash.Bytes(r.seed, data)
+	first, ok := r.first(file)
+	return ok && r.equal(first, data)
 }
 
 // changed reports whether a file held something else when it was first read.
 func (r *readings) changed(file string, data []byte) bool {
-	if r == nil {
-		return false
-	}
-	sum, ok := r.sums.Load(file)
-	return ok && sum != maphash.Bytes(r.seed, data)
+	first, ok := r.first(file)
+	return ok && !r.equal(first, data)
 }
+
+func (r *readings) first(file string) (reading, bool) {
+	if r == nil {
+		return reading{}, false
+	}
+	first, ok := r.files.Load(file)
+	if !ok {
+		return reading{}, false
+	}
+	return first.(reading), true //nolint:forcetypeassert // note stores nothing else
+}
+
+func (r *readings) equal(first reading, data []byte) bool {
+	if first.data != nil {
+		return identical(first.data, data) || bytes.Equal(first.data, data)
+	}
+	return first.sum == maphash.Bytes(r.seed, data)
+}
+
+// identical reports whether a and b are the same bytes in memory.
+func identical(a, b []byte) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }

@@ -66,7 +66,14 @@ func (h *Host) Edits(ctx context.Context, facts *advisor.Facts, d *advisor.Diagn
 	units := sync.OnceValue(func() *units { return newUnits(h.tree) })
 	s := &site{
 		tree: h.tree, units: units, onlyConf: before.loader == bootBusybox, catalogue: h.options.Catalogue, readings: h.readings,
-		raw: func(file string) ([]byte, error) { return raw.read(file, fileLimit) },
+		raw: func(file string) ([]byte, error) {
+			if kept := h.readings.kept(file); kept != nil {
+				if disk, ok := raw.(*dirTree); ok && disk.holds(file, kept) {
+					return kept, nil
+				}
+			}
+			return raw.read(file, fileLimit)
+		},
 		load: func(changed map[string][]byte) sysctlLoads {
 			if len(changed) == 0 {
 				return *before

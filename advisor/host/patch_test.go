@@ -42,7 +42,7 @@ func openRoot(t *testing.T, root string) *Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := Open(Options{Root: root, Kernel: "6.1.0", Catalogue: set.Catalogue})
+	h, err := Open(Options{Root: root, Kernel: "6.1.0", Catalogue: set.Catalogue, Edits: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,36 +222,37 @@ func TestEditsWarnOfManagedFiles(t *testing.T) {
 	}
 }
 
-// changingTree gives a file other content when it is read again.
-type changingTree struct {
-	tree
-	name  string
-	reads int
-}
-
-func (c *changingTree) read(name string, limit int64) ([]byte, error) {
-	data, err := c.tree.read(name, limit)
-	if name == c.name {
-		if c.reads++; c.reads > 1 {
-			data = append([]byte("# somebody was here\n"), data...)
-		}
-	}
-	return data, err
-}
-
+// TestEditsRefuseAFileThatChanges: of a large file the content is compared piece by piece.
 func TestEditsRefuseAFileThatChanges(t *testing.T) {
-	h := openRoot(t, sysctlHost{"/etc/sysctl.d/10.conf": "net.ipv4.tcp_tw_recycle = 1\n"}.lay(t))
+	const name = "/etc/sysctl.d/10.conf"
 	set, err := advisor.Load(rules.FS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	facts, id, _ := h.Facts(context.Background())
-	judge := func(f *advisor.Facts) *advisor.Diagnosis { return set.Evaluate(f, advisor.Options{Host: id}) }
-	changes, _ := judge(facts).Changes(advisor.SafetySafe)
-	h.tree = masked{tree: &changingTree{tree: dirTreeAt(t, h.options.Root), name: "/etc/sysctl.d/10.conf"}}
-	p := h.Edits(context.Background(), facts, judge(facts), changes, PatchOptions{Style: advisor.PatchInPlace, Judge: judge})
-	if len(p.Files) > 0 || len(p.Withheld) != 1 || !strings.Contains(p.Withheld[0].Why, "/etc/sysctl.d/10.conf has changed since it was read") {
-		t.Errorf("%+v", p)
+	small := "net.ipv4.tcp_tw_recycle = 1\n"
+	large := small + strings.Repeat("# a long comment\n", 100_000)
+	for _, c := range []struct{ before, after string }{
+		{small, small},
+		{small, "# somebody was here\n" + small},
+		{large, large},
+		{large, large + "# somebody was here\n"},
+		{large, large[:len(large)-1]},
+		{large, strings.Replace(large, "comment", "Comment", 1)},
+		{large, ""},
+	} {
+		root := sysctlHost{name: c.before}.lay(t)
+		h := openRoot(t, root)
+		facts, id, _ := h.Facts(t.Context())
+		judge := func(f *advisor.Facts) *advisor.Diagnosis { return set.Evaluate(f, advisor.Options{Host: id}) }
+		changes, _ := judge(facts).Changes(advisor.SafetySafe)
+		if err := os.WriteFile(filepath.Join(root, name), []byte(c.after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p := h.Edits(t.Context(), facts, judge(facts), changes, PatchOptions{Style: advisor.PatchInPlace, Judge: judge})
+		refused := len(p.Files) == 0 && len(p.Withheld) == 1 && strings.Contains(p.Withheld[0].Why, name+" has changed since it was read")
+		if refused != (c.before != c.after) || !refused && len(p.Files) != 1 {
+			t.Errorf("%d bytes, then %d: %d files, withheld %+v", len(c.before), len(c.after), len(p.Files), p.Withheld)
+		}
 	}
 }
 

@@ -18,11 +18,11 @@ type masked struct {
 
 func (m masked) read(path string, limit int64) ([]byte, error) {
 	data, err := m.tree.read(path, limit)
-	data = maskSecrets(path, data)
+	shown := maskSecrets(path, data)
 	if err == nil {
-		m.readings.note(path, data)
+		m.readings.note(path, data, shown)
 	}
-	return data, err
+	return shown, err
 }
 
 // secretWords mark the names of settings whose values are secrets.
@@ -207,6 +207,22 @@ var rareLetters = func() (rare [256]bool) {
 // suspectLines finds the lines that a secret may stand in, by where they start. Files of 14 MB are read, and few of their lines
 // are worth a regular expression; so one pass looks at the letters that are rare, and at a word only around one of these.
 func suspectLines(data []byte) []int {
+	const large = 1 << 20
+	half := len(data) / 2
+	if half += bytes.IndexByte(data[half:], '\n') + 1; len(data) < large || half == len(data)/2 {
+		return suspectsIn(data)
+	}
+	first := make(chan []int)
+	go func() { first <- suspectsIn(data[:half]) }()
+	second := suspectsIn(data[half:])
+	starts := <-first
+	for _, at := range second {
+		starts = append(starts, half+at)
+	}
+	return starts
+}
+
+func suspectsIn(data []byte) []int {
 	var starts []int
 	noUser := 0 // no '@' stands before the end of that line
 	for at := 0; at < len(data); at++ {

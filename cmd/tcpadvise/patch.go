@@ -158,7 +158,8 @@ func (m *patchMaker) makeHost(ctx context.Context, in *input) ([]advisor.Gap, er
 	if err != nil {
 		return nil, incomplete(err)
 	}
-	defer h.Abort() // nothing is recorded: it lets go of what was opened
+	defer h.Abort()    // nothing is recorded: it lets go of what was opened
+	go m.set.Prepare() // the rules are decoded while the host answers
 	if h.Captured() != (time.Time{}) {
 		m.options.Now = h.Captured()
 	}
