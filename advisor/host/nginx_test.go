@@ -596,8 +596,9 @@ func (l *nginxLab) serve(t *testing.T, text string, requests int, while func()) 
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
-	for range 100 {
-		if _, err := os.Stat(socket); err == nil {
+	for range 100 { // between bind(2), which makes the file, and listen(2) it refuses
+		if c, err := net.Dial("unix", socket); err == nil {
+			c.Close()
 			break
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -120,8 +120,10 @@ func TestTimeWaitSettings(t *testing.T) {
 				r.quiet(t, "time-wait/bucket-overflow")
 			},
 		},
-		"the backend closes first": { // HTTP/1.0, nginx's default: the backend closes, and its sockets hold no local port
-			[]string{"net.ipv4.tcp_tw_reuse=0"}, elsewhere, "", "", more, [2]float64{0, 300}, quietly,
+		// HTTP/1.0, nginx's default: the backend closes, and its sockets hold no local port. Where nginx, which knows the length, is
+		// quicker than the backend's close(2), it is first: on a busy machine with each third connection, for which there are ports.
+		"the backend closes first": {
+			[]string{"net.ipv4.tcp_tw_reuse=0", "net.ipv4.ip_local_port_range=20000 23999"}, elsewhere, "", "", more, [2]float64{0, 1200}, quietly,
 		},
 		"connections are kept": {
 			[]string{"net.ipv4.tcp_tw_reuse=0"}, elsewhere, "keepalive 8;", perRequest, more, [2]float64{0, 100}, quietly,
