@@ -188,6 +188,7 @@ func (p *part) fileCollectors() []collector {
 		p.ofMachine(p.collectTomcat, tomcatTables()...),
 		p.ofMachine(p.collectSpring, "spring_settings", "spring_servers"),
 		p.ofMachine(p.collectActiveMQ, "activemq_connectors"),
+		p.collectApart,
 	}
 }
 

@@ -398,6 +398,11 @@ func TestNginxFound(t *testing.T) {
 	if len(gaps) != 1 || !strings.Contains(gaps[0].Source+gaps[0].Why, "process 9runs in container abc") {
 		t.Error(gaps)
 	}
+	// One with ports of its own hides nothing that is judged here.
+	f, gaps = nginxFactsOf(t, &memTree{kind: "capture", files: files, asks: map[string][]string{"services": {strings.Replace(line(9, "/x", "container abc"), "\n", ` "netns=another"`+"\n", 1)}}})
+	if table := f.Table("nginx_main"); table.Unknown != "" || len(gaps) != 0 {
+		t.Error(table, gaps)
+	}
 	f, gaps = nginxFactsOf(t, &memTree{kind: "capture", files: files, asks: map[string][]string{"services": {line(9, "/x", "container abc")}}})
 	if f.Table("nginx_main").Unknown != "nginx, process 9 runs in container abc and has files of its own: not judged" || len(gaps) != 1 {
 		t.Error(f.Table("nginx_main"), gaps)

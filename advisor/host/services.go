@@ -24,8 +24,9 @@ import (
 //
 //	found, gaps := s.of("Tomcat", func(v *service) bool { return v.kind == javaService && v.arg("-Dcatalina.base") != "" })
 //
-// What has another root directory has files that are not those seen here; of makes each such service a gap. Relative paths of
-// a service's arguments are relative to its working directory: v.path("-jar").
+// What has another root directory has files that are not those seen here; of makes each such service a gap, except those whose
+// ports are not those seen here either: collectApart names them. Relative paths of a service's arguments are relative to its
+// working directory: v.path("-jar").
 
 // The kinds of service.
 const (
@@ -75,8 +76,9 @@ func (v *service) path(names ...string) string {
 // services is what the walk found.
 type services struct {
 	running   []service
-	installed service // an nginx that does not run; no kind: none
-	err       error   // why it is not known what runs: errNotLive in a directory, errNotCaptured in a capture that did not ask
+	apart     []advisor.Gap // what has files and ports of its own, once it was looked for: nothing that is judged here depends on it
+	installed service       // an nginx that does not run; no kind: none
+	err       error         // why it is not known what runs: errNotLive in a directory, errNotCaptured in a capture that did not ask
 }
 
 // findServices asks for the services that run.
@@ -99,10 +101,16 @@ func (s *services) failed() error {
 // another network namespace, whose ports are not those seen here, belongs there: --netns judges it.
 func (s *services) of(name string, is func(*service) bool) (found []service, gaps []advisor.Gap) {
 	for i := range s.running {
-		switch v := &s.running[i]; {
+		v := &s.running[i]
+		gap := advisor.Gap{Source: fmt.Sprintf("%s, process %d", name, v.pid), Why: "runs in " + v.container + " and has files of its own: not judged"}
+		switch {
 		case !is(v):
+		case v.container != "" && v.netns != "":
+			if !slices.Contains(s.apart, gap) {
+				s.apart = append(s.apart, gap)
+			}
 		case v.container != "":
-			gaps = append(gaps, advisor.Gap{Source: fmt.Sprintf("%s, process %d", name, v.pid), Why: "runs in " + v.container + " and has files of its own: not judged"})
+			gaps = append(gaps, gap)
 		case v.netns != "": // nothing of it is missing here; that its namespace was not read is said with its sockets, see collectNamespaces
 		default:
 			found = append(found, *v)
@@ -110,6 +118,9 @@ func (s *services) of(name string, is func(*service) bool) (found []service, gap
 	}
 	return found, gaps
 }
+
+// collectApart names the services that other collectors passed over.
+func (p *part) collectApart(context.Context, *advisor.Builder) []advisor.Gap { return p.services.apart }
 
 // findServices looks for the services once for all collectors of the part.
 func (p *part) findServices(ctx context.Context, _ *advisor.Builder) []advisor.Gap {

@@ -44,6 +44,7 @@ func TestServiceRecord(t *testing.T) {
 		{kind: javaService, pid: 8, soft: denied, container: "container abc"},
 		{kind: javaService, pid: 9},
 		{kind: javaService, pid: 10, netns: "another"},
+		{kind: javaService, pid: 11, netns: "another", container: "container def"},
 	}
 	var s services
 	for i := range all {
@@ -62,6 +63,10 @@ func TestServiceRecord(t *testing.T) {
 		{Source: "Java, process 8", Why: "runs in container abc and has files of its own: not judged"},
 	}) {
 		t.Error(found, gaps)
+	}
+	s.of("Java", func(*service) bool { return true })
+	if !slices.Equal(s.apart, []advisor.Gap{{Source: "Java, process 11", Why: "runs in container def and has files of its own: not judged"}}) {
+		t.Error(s.apart)
 	}
 	for _, bad := range []string{"java\n", "java x\n", `java 1 "a`, `java 1 "a"`, `java 1 a`} {
 		if err := s.piece([]byte(bad)); err == nil {
