@@ -28,7 +28,7 @@ func TestSlowHandler(t *testing.T) {
 	once := check(t)
 	n := once.only(t, "close-wait/handler-busy", "warning", "medium").says(t, says)
 	once.age(t, "left", n[0], left)
-	near(t, "waited", n[1], 1.4, 3)
+	near(t, "waited", n[1], 1.4, 8)
 	once.quiet(t, "close-wait/handler-busy")
 	once.exits(t, 1)
 
@@ -58,7 +58,7 @@ func TestClientsLeaveTheProxy(t *testing.T) {
 	n := r.only(t, "close-wait/handler-busy", "warning", "medium").says(t, fmt.Sprintf(
 		"12 requests on :8080 (java %d) are still being worked on though their clients left %%t ago, after waiting %%t", tomcat.pid))
 	r.age(t, "left", n[0], left)
-	near(t, "waited", n[1], 1, 3) // nginx passes the request on when it comes to it
+	near(t, "waited", n[1], 1, 8) // nginx passes the request on when it comes to it
 	r.quiet(t, "close-wait/handler-busy")
 	if got := strings.Count(nginx.log(t, "access.log"), `" 499 0 `); got != 12 {
 		t.Errorf("nginx logged 499 for %d requests", got)
@@ -85,7 +85,7 @@ func TestProxyReadTimeout(t *testing.T) {
 	n := r.only(t, "close-wait/handler-busy", "warning", "medium").says(t, fmt.Sprintf(
 		"6 requests on :8080 (java %d) are still being worked on though their clients left %%t ago, after waiting %%t", tomcat.pid))
 	r.age(t, "left", n[0], gaveUp)
-	near(t, "waited", n[1], 2, 3)
+	near(t, "waited", n[1], 2, 8)
 	r.only(t, "close-wait/kernel-settings-do-not-help", "info", "certain").says(t, "the usual cures are set, tcp_keepalive_time = 1, tcp_keepalive_intvl = 1, "+
 		"tcp_keepalive_probes = 1, tcp_fin_timeout = 1, tcp_tw_reuse = 1: none of them ends any of the 6 sockets that have been in CLOSE_WAIT for 2 s or longer")
 	r.quiet(t, "close-wait/handler-busy", "close-wait/kernel-settings-do-not-help")
@@ -102,11 +102,11 @@ func TestProxyIgnoresClientAbort(t *testing.T) {
 	left := leaving(t, 8, 80, "/?seconds=60", 1500*time.Millisecond)
 	time.Sleep(beyondTraffic)
 	says := fmt.Sprintf("nginx %d holds 8 connections on :80 whose clients left %%t ago, after waiting %%t: it waits for answers of its backend "+
-		"and nobody waits for it any more", nginx.children(t)[0])
+		"and nobody waits for it any more", nginx.worker(t))
 	once := check(t)
 	n := once.only(t, "close-wait/proxied", "warning", "high").says(t, says)
 	once.age(t, "left", n[0], left)
-	near(t, "waited", n[1], 1.4, 3)
+	near(t, "waited", n[1], 1.4, 8)
 	once.quiet(t, "close-wait/proxied")
 	twice := check(t, "--sample", "2s")
 	twice.only(t, "close-wait/proxied", "error", "high").says(t, says)
@@ -197,7 +197,7 @@ func TestPoolLeak(t *testing.T) {
 	n := r.only(t, "close-wait/client-pool", "info", "medium").says(t, fmt.Sprintf("java %d holds 8 connections to 127.0.0.1:80 which that server closed "+
 		"%%t ago, after waiting %%t, and no live one: leaked by the program, or idle in its pool, which is harmless", client.pid))
 	r.age(t, "closed", n[0], closed)
-	near(t, "waited", n[1], 1.9, 3)
+	near(t, "waited", n[1], 1.9, 8)
 	r.quiet(t, "close-wait/client-pool")
 	r.exits(t, 0)
 }
@@ -401,7 +401,7 @@ server { listen 80; location / { proxy_pass http://backend; proxy_http_version 1
 		_, err := c.Read(make([]byte, 1024))
 		must(t, err)
 	}
-	worker := nginx.children(t)[0]
+	worker := nginx.worker(t)
 	must(t, syscall.Kill(worker, syscall.SIGSTOP))
 	for _, c := range clients[:4] {
 		c.Close()

@@ -186,6 +186,19 @@ func (s *server) children(t *testing.T) (pids []int) {
 	return pids
 }
 
+// worker is the first of a server's processes, which nginx starts after it has begun to listen.
+func (s *server) worker(t *testing.T) (pid int) {
+	t.Helper()
+	eventually(t, "there is a worker", func() bool {
+		pids := s.children(t)
+		if len(pids) > 0 {
+			pid = pids[0]
+		}
+		return len(pids) > 0
+	})
+	return pid
+}
+
 func writeFiles(t *testing.T, dir string, files map[string]string) string {
 	t.Helper()
 	for name, text := range files {
