@@ -438,16 +438,27 @@ func (p *part) collectSockets(_ context.Context, b *advisor.Builder) []advisor.G
 }
 
 // beside runs do in this part's network namespace, or with the reason why it could not enter it, while the caller goes on.
-// It returns what waits for its end.
+// It returns what waits for its end. Where nothing is asked of a kernel there is nothing to gain, and a recording keeps its order.
 func (p *part) beside(do func(error)) (wait func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	if p.tree.source() != "live" {
+		do(nil)
+		return func() {}
+	}
+	return atOnce(func() {
 		if p.file == nil {
 			do(nil)
 		} else {
 			onOwnThread(func() { do(p.setns()) })
 		}
+	})
+}
+
+// atOnce runs do while the caller goes on, and returns what waits for its end.
+func atOnce(do func()) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
 	}()
 	return func() { <-done }
 }

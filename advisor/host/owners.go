@@ -29,6 +29,7 @@ type owner struct {
 	comm   string // 15 bytes of the program's name, as the kernel keeps it
 	cgroup string // path, "" where not readable
 	fds    int    // open descriptors
+	nth    int    // how many records came before its own
 	soft   string // the soft limit of descriptors as /proc/PID/limits has it: a number, "unlimited", or "" for not readable
 }
 
@@ -36,6 +37,7 @@ type owner struct {
 type owners struct {
 	byInode    map[uint32]*owner
 	unreadable int // processes that could not be looked into
+	records    int
 	err        error
 }
 
@@ -66,11 +68,11 @@ const alone = -1
 
 func newWantedInodes() *wantedInodes { return &wantedInodes{byInode: map[uint32]wanted{}} }
 
-// ask adds a question that any of the inodes answers. 0 is no socket's, and alone no question.
+// ask adds a question that any of the inodes answers. 0 is no socket's, and one that is asked for already brings no answer.
 func (w *wantedInodes) ask(service int, inodes ...uint32) {
 	asked := false
 	for _, inode := range inodes {
-		if inode != 0 {
+		if inode != 0 && !w.has(inode) {
 			w.byInode[inode], asked = wanted{w.questions, service}, true
 		}
 	}
@@ -78,8 +80,11 @@ func (w *wantedInodes) ask(service int, inodes ...uint32) {
 	w.services = max(w.services, service+1)
 }
 
+func (w *wantedInodes) has(inode uint32) bool { _, ok := w.byInode[inode]; return ok }
+
 // ownerSearch is the search for owners, which runs beside the one who needs them.
 type ownerSearch struct {
+	want  *wantedInodes
 	more  chan *wantedInodes
 	found chan *owners
 }
@@ -87,8 +92,8 @@ type ownerSearch struct {
 // startSearch looks for the processes that hold the wanted inodes, and then for those that end adds. Each piece of the answer
 // is one line: "pid fds soft cgroup comm inode inode ...", texts quoted, and at last "unreadable N".
 func startSearch(ctx context.Context, t tree, want *wantedInodes) *ownerSearch {
-	s := &ownerSearch{more: make(chan *wantedInodes, 1), found: make(chan *owners, 1)}
-	go func() { s.found <- s.run(ctx, t, want) }()
+	s := &ownerSearch{want: want, more: make(chan *wantedInodes, 1), found: make(chan *owners, 1)}
+	go func() { s.found <- s.run(ctx, t) }()
 	return s
 }
 
@@ -98,15 +103,15 @@ func (s *ownerSearch) end(more *wantedInodes) *owners {
 	return <-s.found
 }
 
-func (s *ownerSearch) run(ctx context.Context, t tree, want *wantedInodes) *owners {
-	o := &owners{byInode: make(map[uint32]*owner, len(want.byInode))}
+func (s *ownerSearch) run(ctx context.Context, t tree) *owners {
+	o := &owners{byInode: make(map[uint32]*owner, len(s.want.byInode))}
 	more := sync.OnceValue(func() *wantedInodes { return <-s.more })
-	if len(want.byInode) == 0 && len(more().byInode) == 0 {
+	if s.want.questions == 0 && more().questions == 0 {
 		return o
 	}
 	o.err = t.ask("owners", func(emit func([]byte) error) error {
 		w := ownerWalk{bySize: statCountsFDs()}
-		if err := w.find(ctx, want, emit); err != nil {
+		if err := w.find(ctx, s.want, emit); err != nil {
 			return err
 		}
 		if err := w.find(ctx, more(), emit); err != nil {
@@ -124,7 +129,8 @@ func (o *owners) piece(p []byte) error {
 		o.unreadable = count
 		return err
 	}
-	own, rest := &owner{}, line
+	own, rest := &owner{nth: o.records}, line
+	o.records++
 	for i := range 5 {
 		field, err := strconv.QuotedPrefix(rest)
 		if err == nil {
@@ -182,15 +188,15 @@ type ownerWalk struct {
 	unreadable int  // processes
 	bySize     bool // see statCountsFDs
 
-	answered []atomic.Bool  // by question
-	open     atomic.Int64   // questions without an answer
-	openOf   []atomic.Int64 // of these by service
+	answered []atomic.Bool // by question
+	open     atomic.Int64  // questions without an answer
+	sizeOf   []int         // sockets by service
 }
 
 // find looks at the first descriptors of each process, then at all of those that hold a socket of a service, and then deeper
-// into the others, and emits a record of each process that holds what none before it does. It goes by number, process 1
-// last: of several holders the oldest is the master of workers, but systemd also holds the sockets that it opened for
-// others. It ends when all is answered.
+// into the others, and emits a record of each process that holds what none before it does. Each round goes by number,
+// process 1 last: of several holders, who mostly have a socket under the same number, the oldest is the master of workers,
+// but systemd also holds the sockets that it opened for others. It ends when all is answered.
 func (w *ownerWalk) find(ctx context.Context, want *wantedInodes, emit func([]byte) error) error {
 	if want.questions == 0 {
 		return nil
@@ -221,17 +227,19 @@ func (w *ownerWalk) find(ctx context.Context, want *wantedInodes, emit func([]by
 		}
 		pids = deeper
 	}
-	w.unreadable = max(w.unreadable, unreadable) // a search that has found all looks no further
+	if w.open.Load() > 0 { // else nothing is missing, and how many were looked at is chance
+		w.unreadable = max(w.unreadable, unreadable)
+	}
 	return ctx.Err()
 }
 
 func (w *ownerWalk) begin(want *wantedInodes) {
 	w.want = want
-	w.answered, w.openOf = make([]atomic.Bool, want.questions), make([]atomic.Int64, want.services)
+	w.answered, w.sizeOf = make([]atomic.Bool, want.questions), make([]int, want.services)
 	w.open.Store(int64(want.questions))
 	for _, x := range want.byInode {
 		if x.service != alone {
-			w.openOf[x.service].Add(1)
+			w.sizeOf[x.service]++
 		}
 	}
 }
@@ -245,7 +253,7 @@ func (w *ownerWalk) round(ctx context.Context, pids []int, from, to int) []holdi
 	var readers sync.WaitGroup
 	for range min(atOnce, runtime.GOMAXPROCS(0), len(pids)) {
 		readers.Go(func() {
-			r := fdReader{walk: w}
+			r := fdReader{walk: w, services: map[int]int{}}
 			for w.open.Load() > 0 && ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= len(pids) {
@@ -259,13 +267,9 @@ func (w *ownerWalk) round(ctx context.Context, pids []int, from, to int) []holdi
 	return all
 }
 
-func (w *ownerWalk) answer(x wanted) {
-	if w.answered[x.question].Swap(true) {
-		return
-	}
-	w.open.Add(-1)
-	if x.service != alone {
-		w.openOf[x.service].Add(-1)
+func (w *ownerWalk) answer(question int) {
+	if !w.answered[question].Swap(true) {
+		w.open.Add(-1)
 	}
 }
 
@@ -285,21 +289,22 @@ type fdReader struct {
 	name     [16]byte      // of a descriptor
 	link     [64]byte
 	found    holding
-	services []int // of which one was found
+	services map[int]int // how many were found of each
+	expected int         // services of which some were found, and not all
 }
 
 // process looks at the descriptors of a process from one on and below another. Where there is one of a service it looks at
 // the rest as well, until all of that service are found.
 func (r *fdReader) process(pid, from, to int) holding {
-	r.found, r.services = holding{}, r.services[:0]
+	r.found, r.expected = holding{}, 0
+	clear(r.services)
 	dir, err := unix.Open(fmt.Sprintf("/proc/%d/fd", pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		defer unix.Close(dir)
 		r.dir = dir
 		var next int
 		if next, err = r.upward(from, to); err == nil && next >= 0 {
-			r.found.more = true
-			err = r.rest(next)
+			r.found.more, err = r.rest(next)
 		}
 	}
 	if len(r.found.inodes) > 0 && r.found.fds == 0 && err == nil {
@@ -312,69 +317,81 @@ func (r *fdReader) process(pid, from, to int) holding {
 }
 
 // rest looks from a descriptor on for what is expected of the process, the youngest first: what is wrong now mostly began late.
-func (r *fdReader) rest(from int) (err error) {
-	if !r.expects() {
-		return nil
+// It reports whether there are descriptors that it did not look at.
+func (r *fdReader) rest(from int) (more bool, err error) {
+	if r.expected == 0 {
+		return true, nil
 	}
-	if r.found.fds, err = r.count(); err != nil {
-		return err
+	r.found.fds, err = r.count()
+	for fd := r.found.fds - 1; err == nil && fd >= from && r.expected > 0; fd-- { // where the numbers have gaps there are some above, too
+		_, err = r.descriptor(fd)
 	}
-	for fd := r.found.fds - 1; fd >= from && r.expects(); fd-- { // where the numbers have gaps there are some above, too
-		r.descriptor(fd)
-	}
-	for fd := max(from, r.found.fds); err == nil && fd >= 0 && r.expects(); {
+	fd := max(from, r.found.fds)
+	for err == nil && fd >= 0 && r.expected > 0 {
 		fd, err = r.upward(fd, fd+firstFDs)
 	}
-	return err
+	return fd >= 0, err
 }
 
 // upward looks at the descriptors from one on and below another, and returns the next; -1 where there is none.
 func (r *fdReader) upward(from, to int) (next int, err error) {
 	for next = from; next < to; next++ {
-		if r.descriptor(next) {
+		open, err := r.descriptor(next)
+		if err != nil {
+			return -1, err
+		}
+		if open {
 			continue
 		}
 		if next, err = r.next(next); err != nil || next < 0 {
 			return -1, err
 		}
-		r.descriptor(next)
+		if _, err = r.descriptor(next); err != nil {
+			return -1, err
+		}
 	}
 	return next, nil
 }
 
-// expects tells whether a service of which the process has a socket has more.
-func (r *fdReader) expects() bool {
-	for n := len(r.services); n > 0; n-- {
-		if r.walk.openOf[r.services[n-1]].Load() > 0 {
-			return true
-		}
-		r.services = r.services[:n-1]
+// note counts a socket of a service. What other processes have of it does not count: which of two holders is named must not
+// be chance.
+func (r *fdReader) note(service int) {
+	if service == alone {
+		return
 	}
-	return false
+	r.services[service]++
+	switch n, all := r.services[service], r.walk.sizeOf[service]; {
+	case n == 1 && all > 1:
+		r.expected++
+	case n == all && all > 1:
+		r.expected--
+	}
 }
 
-// descriptor looks at one descriptor and reports whether it is open.
-func (r *fdReader) descriptor(fd int) bool {
+// descriptor looks at one descriptor and reports whether it is open. Who may list a process' descriptors may not always look at
+// them: that takes CAP_SYS_PTRACE, too.
+func (r *fdReader) descriptor(fd int) (open bool, err error) {
 	name := append(strconv.AppendInt(r.name[:0], int64(fd), 10), 0)
 	// unix.Readlinkat would copy the name into a new string.
 	n, _, errno := unix.Syscall6(unix.SYS_READLINKAT, uintptr(r.dir), uintptr(unsafe.Pointer(&name[0])),
 		uintptr(unsafe.Pointer(&r.link[0])), uintptr(len(r.link)), 0, 0)
-	if errno != 0 || int(n) > len(r.link) {
-		return false
+	switch {
+	case errno == unix.EACCES || errno == unix.EPERM:
+		return false, fs.ErrPermission
+	case errno != 0:
+		return false, nil
 	}
-	digits, ok := bytes.CutPrefix(r.link[:n], []byte("socket:["))
+	digits, ok := bytes.CutPrefix(r.link[:min(int(n), len(r.link))], []byte("socket:["))
 	if !ok {
-		return true
+		return true, nil
 	}
 	inode, ok := procNumber(bytes.TrimSuffix(digits, []byte{']'}), 10)
 	if hit, wanted := r.walk.want.byInode[inode]; ok && wanted {
 		r.found.inodes = append(r.found.inodes, inode)
-		r.walk.answer(hit)
-		if hit.service != alone && !slices.Contains(r.services, hit.service) {
-			r.services = append(r.services, hit.service)
-		}
+		r.walk.answer(hit.question)
+		r.note(hit.service)
 	}
-	return true
+	return true, nil
 }
 
 // next returns the first open descriptor after fd, -1 where there is none. In the directory the descriptor n stands at the

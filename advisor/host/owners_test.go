@@ -106,15 +106,7 @@ func TestFirstHolderIsTheOwner(t *testing.T) {
 	defer file.Close()
 	first := os.Getpid()
 	for range 3 {
-		worker := exec.Command("sleep", "60")
-		worker.ExtraFiles = []*os.File{file}
-		worker.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := worker.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer worker.Wait()
-		defer worker.Process.Kill()
-		first = min(first, worker.Process.Pid) // numbers may have begun anew
+		first = min(first, processWith(t, []*os.File{file})) // numbers may have begun anew
 	}
 	inode := inodeOf(t, int(file.Fd()))
 	for range 50 {
@@ -127,6 +119,22 @@ func TestFirstHolderIsTheOwner(t *testing.T) {
 	}
 }
 
+// processWith is a process that has these files open.
+func processWith(t *testing.T, files []*os.File) (pid int) {
+	t.Helper()
+	cmd := exec.Command("sleep", "60")
+	cmd.ExtraFiles = files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd.Process.Pid
+}
+
 func inodeOf(t *testing.T, fd int) uint32 {
 	t.Helper()
 	var st unix.Stat_t
@@ -134,4 +142,67 @@ func inodeOf(t *testing.T, fd int) uint32 {
 		t.Fatal(err)
 	}
 	return uint32(st.Ino)
+}
+
+// TestSharedSocketsHaveOneOwner: a child may have inherited all that leaks, and both are looked at at once.
+func TestSharedSocketsHaveOneOwner(t *testing.T) {
+	files, inodes := newSockets(t, 500)
+	first := min(processWith(t, files), processWith(t, files)) // numbers may have begun anew
+	closeAll(files)
+	for range 20 {
+		want := newWantedInodes()
+		for _, inode := range inodes {
+			want.ask(0, inode)
+		}
+		o := startSearch(t.Context(), thisMachine{}, want).end(newWantedInodes())
+		for _, inode := range inodes {
+			if own := o.byInode[inode]; o.err != nil || own == nil || own.pid != first {
+				t.Fatalf("%+v, %v: want process %d for all", own, o.err, first)
+			}
+		}
+	}
+}
+
+// TestFirstDiallerIsNamed: where two programs dial a destination, always the same one is named, with its own user.
+func TestFirstDiallerIsNamed(t *testing.T) {
+	filesA, inodesA := newSockets(t, 40)
+	filesB, inodesB := newSockets(t, 40)
+	a, b := processWith(t, filesA), processWith(t, filesB)
+	closeAll(append(filesA, filesB...))
+	if a > b { // numbers have begun anew
+		a, inodesA, inodesB = b, inodesB, inodesA
+	}
+	for range 100 {
+		g := &dialGroup{heldSocket: heldSocket{inode: inodesB[0], uid: 2}}
+		for i := range inodesA {
+			g.some = append(g.some, heldSocket{inode: inodesB[i], uid: 2}, heldSocket{inode: inodesA[i], uid: 1})
+		}
+		more := newWantedInodes()
+		more.ask(alone, g.inodes()...)
+		o := startSearch(t.Context(), thisMachine{}, newWantedInodes()).end(more)
+		g.nameDialler(o)
+		if own := o.byInode[g.inode]; o.err != nil || own == nil || own.pid != a || g.uid != 1 {
+			t.Fatalf("%+v, %v, user %d: want process %d", own, o.err, g.uid, a)
+		}
+	}
+}
+
+// newSockets are n sockets; the test closes them once others have them.
+func newSockets(t *testing.T, n int) (files []*os.File, inodes []uint32) {
+	t.Helper()
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, os.NewFile(uintptr(fd), "socket"))
+		inodes = append(inodes, inodeOf(t, fd))
+	}
+	return files, inodes
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }

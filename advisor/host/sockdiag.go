@@ -401,8 +401,8 @@ func (p diagPass) attempt(ctx context.Context, t tree, attempt int, visit func(*
 		return false, err
 	}
 	also, err := p.dump(ctx, t, attempt, "6/", unix.AF_INET6, visit)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT) {
-		err = nil // a kernel without IPv6, for IPv4 was answered
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, errNotCaptured) {
+		err = nil // a kernel without IPv6, or a capture of one without IPv6 sockets, for IPv4 was answered
 	}
 	return approximate || also, err
 }

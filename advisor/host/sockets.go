@@ -35,7 +35,7 @@ const (
 type socketOptions struct {
 	reuseDelay time.Duration   // tcp_tw_reuse_delay; 0: the default of one second
 	sockstat   *sockstatCounts // nil: not known, so that all states are read
-	// beside runs something in the same network namespace while the caller goes on; nil: any thread is in it.
+	// beside runs something in the same network namespace while the caller goes on, perhaps; nil: in any thread.
 	beside func(do func(error)) (wait func())
 }
 
@@ -112,6 +112,9 @@ type earlierLook struct {
 
 // observeSockets takes a snapshot: from sock_diag, or where that is refused from /proc/net/tcp.
 func observeSockets(ctx context.Context, t tree, opts socketOptions) (*socketSnapshot, []advisor.Gap, error) {
+	if opts.beside == nil {
+		opts.beside = func(do func(error)) func() { return atOnce(func() { do(nil) }) }
+	}
 	s := newSocketSnapshot(opts)
 	var gaps []advisor.Gap
 	if err := s.readDiag(ctx, t, opts); err != nil {
@@ -185,12 +188,7 @@ func (s *socketSnapshot) readConnections(ctx context.Context, t tree, beside fun
 			approximate, err = s.readSuspects(ctx, t)
 		}
 	}
-	wait := func() { <-suspects }
-	if beside != nil {
-		wait = beside(do)
-	} else {
-		go do(nil)
-	}
+	wait := beside(do)
 	pass := diagPass{name: "others", states: maskOthers}
 	also, errOthers := pass.run(ctx, t, func() func(*diagSocket) {
 		s.flows = newFlowSet(s.listeners, func(d destination) bool { <-suspects; return s.isSuspected(d) }, s.reuseDelay)
@@ -295,20 +293,28 @@ func (s *socketSnapshot) destinationInodes() *wantedInodes {
 	want := newWantedInodes()
 	for i := range s.flows.dialled.rows {
 		if g := &s.flows.dialled.rows[i]; g.holding() >= ownedFrom {
-			want.ask(alone, append(g.some, g.inode)...)
+			want.ask(alone, slices.DeleteFunc(g.inodes(), s.search.want.has)...)
 		}
 	}
 	return want
 }
 
-// nameDialler makes the socket whose owner was found the group's own.
+// nameDialler makes the socket whose owner was found the group's own; of several the first that was found.
 func (g *dialGroup) nameDialler(o *owners) {
-	for _, inode := range g.some {
-		if o.byInode[inode] != nil {
-			g.inode = inode
-			return
+	best := o.byInode[g.inode]
+	for _, x := range g.some {
+		if own := o.byInode[x.inode]; own != nil && (best == nil || own.nth < best.nth) {
+			best, g.heldSocket = own, x
 		}
 	}
+}
+
+func (g *dialGroup) inodes() []uint32 {
+	list := make([]uint32, 0, len(g.some)+1)
+	for _, x := range g.some {
+		list = append(list, x.inode)
+	}
+	return append(list, g.inode)
 }
 
 // wantedCgroups are those of sockets whose process is not known: a process tells its cgroup itself, and better, for a
@@ -485,10 +491,15 @@ type dialGroup struct {
 	timeWait, young, established, other int64
 	unread                              int64
 	unreadMax                           uint32
-	inode, uid                          uint32 // of one socket that has an owner
-	cgroup                              uint64
-	some                                []uint32 // inodes of others, a sample
-	seen                                uint64   // sockets that have an owner
+	heldSocket                                       // one that has an owner
+	some                                []heldSocket // others, a sample
+	seen                                uint64       // sockets that have an owner
+}
+
+// heldSocket is what the kernel tells of a socket's owner.
+type heldSocket struct {
+	inode, uid uint32 // inode 0: there is no such socket
+	cgroup     uint64
 }
 
 func (g *dialGroup) holding() int64 { return g.timeWait + g.established + g.other }
@@ -611,24 +622,24 @@ func (f *flowSet) dial(k *diagSocket) {
 		return
 	}
 	if g.inode == 0 {
-		g.inode, g.uid, g.cgroup = k.inode, k.uid, k.cgroup()
+		g.heldSocket = heldSocket{k.inode, k.uid, k.cgroup()}
 	}
-	g.sample(k.inode)
+	g.sample(k)
 }
 
-// sample keeps each inode with the same chance (Algorithm R). Newer kernels add the local port to the hash (inet_ehashfn,
+// sample keeps each socket with the same chance (Algorithm R). Newer kernels add the local port to the hash (inet_ehashfn,
 // net/ipv4/inet_hashtables.c), so that sockets come in the order of their making: any simpler choice would keep the young.
 // The chance is a hash, so that a replay keeps the same.
-func (g *dialGroup) sample(inode uint32) {
+func (g *dialGroup) sample(k *diagSocket) {
 	const golden = 0x9e3779b97f4a7c15 // 2^64 by the golden ratio, as in include/linux/hash.h
 	if g.seen++; g.seen < sampledFrom {
 		return
 	}
 	nth := g.seen - sampledFrom + 1
 	if len(g.some) < sampledInodes {
-		g.some = append(g.some, inode)
+		g.some = append(g.some, heldSocket{k.inode, k.uid, k.cgroup()})
 	} else if at := nth * golden >> 32 % nth; at < sampledInodes {
-		g.some[at] = inode
+		g.some[at] = heldSocket{k.inode, k.uid, k.cgroup()}
 	}
 }
 
@@ -639,7 +650,7 @@ func (f *flowSet) finish(suspects *suspectSet) {
 		g := f.dialled.at(&suspects.dialled.keys[i])
 		g.other += from.other
 		if g.inode == 0 {
-			g.inode, g.uid, g.cgroup = from.inode, from.uid, from.cgroup
+			g.heldSocket = from.heldSocket
 		}
 	}
 	for i := range f.dialled.keys {
@@ -696,7 +707,7 @@ func (ss *suspectSet) add(k *diagSocket) {
 		g := ss.dialled.at(&key)
 		g.other++
 		if g.inode == 0 {
-			g.inode, g.uid, g.cgroup = x.inode, x.uid, x.cgroup
+			g.heldSocket = heldSocket{x.inode, x.uid, x.cgroup}
 		}
 		if len(ss.destinations) < maxGroups {
 			ss.destinations[destination{k.remote, k.remotePort}] = 0

@@ -927,3 +927,26 @@ func TestKeepaliveTimersAreCounted(t *testing.T) {
 		t.Errorf("%d sockets with a keepalive timer, want 2: one established, one in CLOSE_WAIT", n)
 	}
 }
+
+// A destination's row tells one socket's owner: its process and its user.
+func TestDialledRowIsOfOneSocket(t *testing.T) {
+	s := newScriptTree()
+	var all []fakeSocket
+	others := `"11" "40" "1024" "/system.slice/b.service" "others"`
+	for i := range 1200 {
+		socket := fakeSocket{
+			state: stateEstablished, local: "192.0.2.1:" + itoa(int64(20_000+i)), remote: "198.51.100.9:5432",
+			inode: uint32(100 + i), uid: 1001, cookie: uint64(i + 1),
+		}
+		if i == 0 {
+			socket.uid = 1000 // of a process that could not be looked into
+		} else {
+			others += " " + itoa(int64(socket.inode))
+		}
+		all = append(all, socket)
+	}
+	s.sockets("sock_diag/others", all...)
+	s.lines("owners", others+"\n", "unreadable 1\n")
+	facts, _ := collectFrom(t, s, socketOptions{})
+	expect(t, onlyRow(t, facts, "dialled"), map[string]string{"process": "others", "pid": "11", "uid": "1001", "unit": "b.service", "holding": "1200"})
+}
