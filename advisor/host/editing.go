@@ -271,6 +271,18 @@ func (e *editing) secretIn(window conf.Span) int {
 // line is the number of the line that holds a byte, from 1.
 func (e *editing) line(at int) int { return bytes.Count(e.old[:min(at, len(e.old))], []byte{'\n'}) + 1 }
 
+// lineBefore is the number that a line of the edited file had before, from 1.
+func (e *editing) lineBefore(line int) int {
+	shift := 0
+	for _, edit := range e.allEdits() {
+		if e.line(edit.Span.Start)+shift >= line {
+			break
+		}
+		shift += strings.Count(edit.New, "\n") - bytes.Count(e.old[edit.Span.Start:edit.Span.End], []byte{'\n'})
+	}
+	return line - shift
+}
+
 // shownAround is what a diff shows of the old content for an edit: the lines that it touches, and those around.
 func (e *editing) shownAround(edit conf.Edit) conf.Span {
 	s := edit.Span

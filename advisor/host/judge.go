@@ -34,8 +34,18 @@ func (pr *proof) judge(a *attempt, search bool) {
 	if len(a.faults) > 0 {
 		return
 	}
-	if h := pr.harm(a, facts, after); h.why != "" {
-		pr.blame(a, h, search)
+	h := pr.harm(a, facts, after)
+	if h.why == "" {
+		return
+	}
+	culprits := pr.culprits(a, h, search)
+	if search {
+		a.needs = pr.companions(a, after, h, culprits)
+	}
+	if len(a.needs) == 0 {
+		for _, s := range culprits {
+			a.fault(s, h.why)
+		}
 	}
 }
 
@@ -81,8 +91,9 @@ func sameFinding(f advisor.Finding) string {
 
 // harm is what an attempt makes worse.
 type harm struct {
-	why      string // empty: nothing
-	finding  string // by sameFinding; empty: another setting would change
+	why      string                   // empty: nothing
+	finding  string                   // by sameFinding; empty: another setting would change
+	changes  []advisor.ProposedChange // what that finding wants
 	culprits []*placing
 }
 
@@ -114,7 +125,7 @@ func (pr *proof) harm(a *attempt, facts *advisor.Facts, after *advisor.Diagnosis
 			a.remarks = append(a.remarks, fmt.Sprintf("%s will mention then: %s", f.Rule, f.Message))
 			continue
 		}
-		return harm{fmt.Sprintf("%s would say then: %s", f.Rule, f.Message), id, culprits}
+		return harm{fmt.Sprintf("%s would say then: %s", f.Rule, f.Message), id, f.Changes, culprits}
 	}
 	return harm{why: pr.sideEffect(a, facts)}
 }
@@ -159,9 +170,9 @@ func (pr *proof) sideEffect(a *attempt, facts *advisor.Facts) string {
 	return ""
 }
 
-// blame finds the change that does the harm: known by its key, or the one without which there is none. Where no single one
-// is at fault those of services are given up, or all.
-func (pr *proof) blame(a *attempt, h harm, search bool) {
+// culprits are the changes that do the harm: known by their key, or the one without which there is none. Where no single one
+// is at fault it is those of services, or all.
+func (pr *proof) culprits(a *attempt, h harm, search bool) []*placing {
 	culprits := h.culprits
 	for i := 0; search && len(culprits) == 0 && i < len(a.steps); i++ {
 		rest, group := without(a.steps, a.steps[i])
@@ -176,9 +187,7 @@ func (pr *proof) blame(a *attempt, h harm, search bool) {
 	if len(culprits) == 0 {
 		culprits = a.steps
 	}
-	for _, s := range culprits {
-		a.fault(s, h.why)
-	}
+	return culprits
 }
 
 // without parts steps into one, with those that are no cure without it, and the rest.
@@ -192,4 +201,47 @@ func without(steps []*placing, one *placing) (rest, group []*placing) {
 		}
 	}
 	return rest, group
+}
+
+// companions are the changes that a finding wants which the attempt brings: a connection that is kept needs a server behind it that
+// keeps it longer. They are made along, once, if each of them may be, and is as safe as what it goes with.
+func (pr *proof) companions(a *attempt, after *advisor.Diagnosis, h harm, culprits []*placing) (needs []*placing) {
+	if h.finding == "" || len(h.changes) == 0 || pr.tried[h.finding] {
+		return nil
+	}
+	pr.tried[h.finding] = true
+	least := advisor.SafetySafe
+	for _, s := range culprits {
+		least = min(least, s.change.Safety)
+	}
+	changes, _ := after.Changes(least)
+	for _, want := range h.changes {
+		i := slices.IndexFunc(changes, func(c advisor.Change) bool { return c.Setting == want.Setting })
+		if i < 0 {
+			return nil
+		}
+		c := changes[i]
+		c.Setting = a.settingBefore(c.Setting)
+		if slices.ContainsFunc(a.steps, func(s *placing) bool { return s.change.Setting == c.Setting }) {
+			return nil // it is changed already, and to something else
+		}
+		s := pr.step(c)
+		s.with = culprits
+		needs = append(needs, s)
+	}
+	return needs
+}
+
+// settingBefore is a setting by its line before the edits.
+func (a *attempt) settingBefore(setting string) string {
+	kind, at := kindOf(setting)
+	if kind == nil || a.files[at.file] == nil || at.line == 0 {
+		return setting
+	}
+	return fmt.Sprintf("%s:%s:%d:%s", kind.prefix, at.file, a.files[at.file].lineBefore(at.line), at.name)
+}
+
+// isLost tells a companion that is not made, or that has lost what it goes with.
+func (s *placing) isLost() bool {
+	return len(s.with) > 0 && (s.why != "" || !slices.ContainsFunc(s.with, func(o *placing) bool { return o.why == "" }))
 }

@@ -32,9 +32,10 @@ type placing struct {
 	kind   *settingKind // nil: a kernel parameter
 	place  settingAt    // of a kind's setting
 	ways   []way
-	at     int    // in ways
-	first  string // what was against the first way
-	why    string // withheld
+	at     int        // in ways
+	first  string     // what was against the first way
+	why    string     // withheld
+	with   []*placing // it is made for these only; empty: it is wanted for itself
 }
 
 func (s *placing) way() way { return s.ways[s.at] }
@@ -99,11 +100,12 @@ type proof struct {
 	options   PatchOptions
 	load      *sysctlLoad
 	reload    *sysctlLoad
+	tried     map[string]bool // findings for which companions were made, by sameFinding
 }
 
 func (s *site) patch(facts *advisor.Facts, before *advisor.Diagnosis, changes []advisor.Change, o PatchOptions) *advisor.Patch {
 	loads := s.load(nil)
-	pr := &proof{site: s, facts: facts, diagnosis: before, options: o, load: loads.boot, reload: loads.reload}
+	pr := &proof{site: s, facts: facts, diagnosis: before, options: o, load: loads.boot, reload: loads.reload, tried: map[string]bool{}}
 	var steps []*placing
 	for _, c := range changes {
 		steps = append(steps, pr.step(c))
@@ -111,12 +113,14 @@ func (s *site) patch(facts *advisor.Facts, before *advisor.Diagnosis, changes []
 	for {
 		active := slices.DeleteFunc(slices.Clone(steps), func(s *placing) bool { return s.why != "" })
 		a := pr.attempt(active, true)
-		if len(a.faults) == 0 {
+		if len(a.faults) == 0 && len(a.needs) == 0 {
 			return pr.finish(a, steps)
 		}
 		for s, why := range a.faults {
 			s.next(why)
 		}
+		steps = slices.DeleteFunc(steps, (*placing).isLost)
+		steps = append(steps, a.needs...)
 	}
 }
 
@@ -157,6 +161,7 @@ type attempt struct {
 	found    map[string]bool   // what is found then, by sameFinding; nil: it did not come to that
 	commands []advisor.PatchedCommand
 	remarks  []string
+	needs    []*placing              // without which these steps do harm
 	running  map[string]advisor.Fact // of the keys that commands, or a reboot, change
 }
 
@@ -314,6 +319,9 @@ func (pr *proof) finish(a *attempt, steps []*placing) *advisor.Patch {
 		if s.why != "" {
 			out.Withheld = append(out.Withheld, advisor.WithheldChange{Setting: s.change.Setting, Rules: s.change.Rules, Why: s.why})
 			continue
+		}
+		if len(s.with) > 0 {
+			out.Remarks = append(out.Remarks, fmt.Sprintf("%s: without this change %s would be found once the others are made", s.key, strings.Join(s.change.Rules, ", ")))
 		}
 		out.Remarks = append(out.Remarks, s.notes()...)
 		if s.kind != nil {
