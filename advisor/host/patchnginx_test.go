@@ -231,6 +231,9 @@ func TestHarmIsMendedOrBlamed(t *testing.T) {
 		if server < 0 || !bytes.Contains(p.Files[server].New, []byte(`keepAliveTimeout="75000"`)) {
 			t.Errorf("Tomcat's patience is not made longer: %+v", p.Files)
 		}
+		if len(p.Services) != 2 || p.Services[0].Name != "Tomcat" {
+			t.Errorf("Tomcat is not restarted first: %+v", p.Services)
+		}
 		if remarks := strings.Join(p.Remarks, "\n"); !strings.Contains(remarks, "keepAliveTimeout: without this change "+race+" would be found") {
 			t.Errorf("not told why: %s", remarks)
 		}

@@ -315,6 +315,8 @@ func (pr *proof) finish(a *attempt, steps []*placing) *advisor.Patch {
 		return cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.Path, b.Path))
 	})
 	slices.SortStableFunc(out.Commands, func(a, b advisor.PatchedCommand) int { return strings.Compare(a.Key, b.Key) })
+	// What goes along with another change is needed as soon as that one acts: its service is named first.
+	slices.SortStableFunc(steps, func(a, b *placing) int { return b2i(len(b.with) > 0) - b2i(len(a.with) > 0) })
 	for _, s := range steps {
 		if s.why != "" {
 			out.Withheld = append(out.Withheld, advisor.WithheldChange{Setting: s.change.Setting, Rules: s.change.Rules, Why: s.why})
