@@ -87,7 +87,7 @@ type PatchedReplace struct {
 
 // PatchedService is how a program takes up what its files say, and what becomes of its connections.
 type PatchedService struct {
-	Name        string
+	Name        string // empty: nothing needs to be restarted
 	Commands    []string
 	Connections string
 }

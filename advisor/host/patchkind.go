@@ -22,7 +22,7 @@ type settingKind struct {
 
 // settingKinds is the one list of kinds beside kernel parameters.
 func settingKinds() []settingKind {
-	return []settingKind{nginxKind(), tomcatKind(), activemqKind(), springKind(), unitKind()}
+	return []settingKind{nginxKind(), tomcatKind(), activemqKind(), springKind(), unitKind(), limitsKind()}
 }
 
 // kindOf finds the kind of a setting, and where it stands; nil for kernel parameters and what is not known here.

@@ -22,6 +22,7 @@ func patchOfChange(t *testing.T, files sysctlHost, c advisor.Change, style advis
 
 // TestKindsEdited: one change of each kind and shape.
 func TestKindsEdited(t *testing.T) {
+	const limits = "/etc/security/limits.d/90-db.conf"
 	const server, context, app, yml, broker = "/opt/tomcat/conf/server.xml", "/etc/tomcat10/context.xml", "/srv/app/application.properties", "/srv/app/config/application.yml", "/opt/activemq/conf/activemq.xml"
 	change := func(setting string, to advisor.Value) advisor.Change { return advisor.Change{Setting: setting, To: to} }
 	remove := func(setting string) advisor.Change { return advisor.Change{Setting: setting, Remove: true} }
@@ -65,6 +66,9 @@ func TestKindsEdited(t *testing.T) {
 			"spring:\n  datasource:\n    hikari:\n      connection-timeout: 0 # never\n      minimum-idle: 1\n", "spring:\n  datasource:\n    hikari:\n      connection-timeout: 30000 # never\n      minimum-idle: 1\n", ""},
 		{"a key with dots, in a second document", change("spring:"+yml+":3:server.tomcat.threads.max", advisor.Int(9)), yml,
 			"a: 1\n---\nserver.tomcat: {threads: {max: '8'}}\n", "a: 1\n---\nserver.tomcat: {threads: {max: '9'}}\n", ""},
+		{"a limit of open files", change("limits:"+limits+":2:nofile", advisor.Int(1048576)), limits,
+			"# c\n*\thard   nofile 4000000000 # more\n* soft nofile 1024", "# c\n*\thard   nofile 1048576 # more\n* soft nofile 1024", ""},
+		{"a limit of other files", change("limits:"+limits+":1:nofile", advisor.Int(5)), limits, "* hard nproc 5\n", "", "sets no nofile"},
 		{"inside a jar", change("spring:/srv/app.jar!/BOOT-INF/classes/application.yml:3:a", advisor.Int(9)), app, "", "", "stands inside /srv/app.jar"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -183,6 +183,10 @@ func (d *patchDoc) commandsAfter(heading string) {
 // connections.
 func (d *patchDoc) servicesAfter() {
 	for _, s := range d.Services {
+		if s.Name == "" {
+			d.sayf("then: %s", s.Connections)
+			continue
+		}
 		if len(s.Commands) == 0 {
 			d.sayf("then restart %s: %s", s.Name, s.Connections)
 			continue
