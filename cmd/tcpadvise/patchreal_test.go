@@ -160,7 +160,7 @@ func TestPatchRoundTrip(t *testing.T) {
 const playScript = mountScript + `
 mount --bind "$root/opt" /opt
 set -f
-judge="tcpadvise check --only unsafe/* --only sysctl/* --only nginx/* --only tomcat/* --tomcat-base /opt/tomcat"
+judge="tcpadvise check --only unsafe/* --only sysctl/* --only nginx/* --only tomcat/* --only fd/nofile-above-nr-open --tomcat-base /opt/tomcat"
 boot
 wants 1 $judge
 tcpadvise patch --include manual --tomcat-base /opt/tomcat --format ansible >"$root/tasks.yml" 2>"$root/notes"
@@ -185,6 +185,7 @@ func TestPatchAsAnsible(t *testing.T) {
 	im := realHost("systemd")
 	maps.Copy(im, nginxHost())
 	im["/opt/tomcat/conf/server.xml"] = badTomcat
+	im["/etc/security/limits.d/90-db.conf"] = "*\thard\tnofile\t4000000000\n"
 	root := im.lay(t)
 	layProgram(t, root)
 	if err := os.Mkdir(filepath.Join(root, "tmp"), 0o755); err != nil {
@@ -204,7 +205,7 @@ func TestPatchAsAnsible(t *testing.T) {
 	byDiff := im.lay(t)
 	diff, _ := os.ReadFile(filepath.Join(root, "diff"))
 	applyDiff(t, "patch", byDiff, string(diff))
-	for _, dir := range []string{"/etc/nginx/", "/opt/"} {
+	for _, dir := range []string{"/etc/nginx/", "/etc/security/", "/opt/"} {
 		if got, want := after.below(dir), files(t, byDiff).below(dir); !maps.Equal(got, want) || maps.Equal(got, im.below(dir)) {
 			t.Errorf("the tasks make %q of %s, the diff %q", got, dir, want)
 		}
