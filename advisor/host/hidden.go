@@ -104,7 +104,7 @@ func (h *hiddenSockets) table() advisor.Table {
 	case h.err != nil:
 		table.Unknown = h.err.Error()
 	case h.unreadable > 0:
-		table.Unknown = fmt.Sprintf("%d processes could not be read (run as root)", h.unreadable)
+		table.Unknown = unreadProcesses(h.unreadable)
 	}
 	for i, r := range h.rows {
 		if i == maxHidden {
@@ -235,8 +235,11 @@ func (w *hiddenWalk) process(pid int) error {
 	for {
 		names, err := dir.Readdirnames(1024)
 		for _, fd := range names {
-			inode, ok := descriptorInode(pid, fd)
-			if _, shown := w.tables[inode]; ok && !shown && isTCP(pid, fd) {
+			inode, err := descriptorInode(pid, fd)
+			if errors.Is(err, fs.ErrPermission) {
+				return err
+			}
+			if _, shown := w.tables[inode]; err == nil && !shown && isTCP(pid, fd) {
 				w.candidates = append(w.candidates, hiddenDescriptor{pid, fd, inode})
 			}
 		}
@@ -246,15 +249,27 @@ func (w *hiddenWalk) process(pid int) error {
 	}
 }
 
-func descriptorInode(pid int, fd string) (uint32, bool) {
+// descriptorInode is the socket that a descriptor leads to; fs.ErrNotExist where it leads elsewhere.
+func descriptorInode(pid int, fd string) (uint32, error) {
 	var buf [64]byte
 	n, err := unix.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd), buf[:])
 	if err != nil {
+		return 0, err
+	}
+	inode, ok := linkedSocket(buf[:n])
+	if !ok {
+		return 0, fs.ErrNotExist
+	}
+	return inode, nil
+}
+
+// linkedSocket reads the inode from the text of a descriptor's link: "socket:[4711]".
+func linkedSocket(link []byte) (inode uint32, ok bool) {
+	digits, ok := bytes.CutPrefix(link, []byte("socket:["))
+	if !ok {
 		return 0, false
 	}
-	digits, ok := bytes.CutPrefix(buf[:n], []byte("socket:["))
-	inode, okNumber := procNumber(bytes.TrimSuffix(digits, []byte{']'}), 10)
-	return inode, ok && okNumber
+	return procNumber(bytes.TrimSuffix(digits, []byte{']'}), 10)
 }
 
 // isTCP asks a socket for its protocol (net/socket.c sockfs_xattr_get, since 2.6.12): "TCP" or "TCPv6".
@@ -272,8 +287,8 @@ func isTCP(pid int, fd string) bool {
 func (w *hiddenWalk) settle() {
 	w.candidates = slices.DeleteFunc(w.candidates, func(c hiddenDescriptor) bool {
 		_, shown := w.tables[c.inode]
-		inode, open := descriptorInode(c.pid, c.fd)
-		return shown || !open || inode != c.inode
+		inode, err := descriptorInode(c.pid, c.fd)
+		return shown || err != nil || inode != c.inode
 	})
 }
 

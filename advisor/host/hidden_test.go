@@ -143,7 +143,7 @@ func TestHiddenRecord(t *testing.T) {
 	f := b.Facts()
 	expect(t, socketRow(t, f, "hidden_sockets", map[string]string{"pid": "10"}), map[string]string{"process": `a b"\`, "unit": "x.service", "count": "3"})
 	expect(t, socketRow(t, f, "hidden_sockets", map[string]string{"pid": "11"}), map[string]string{"process": "java", "unit": "", "count": "9"})
-	if why := f.Table("hidden_sockets").Unknown; why != "4 processes could not be read (run as root)" {
+	if why := f.Table("hidden_sockets").Unknown; why != "4 processes could not be read (run as root, with CAP_SYS_PTRACE)" {
 		t.Error(why)
 	}
 	s.lines("hidden", "nonsense\n")

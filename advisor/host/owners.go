@@ -47,9 +47,18 @@ func (o *owners) missing() string {
 	case o.err != nil:
 		return "owner unknown: " + o.err.Error()
 	case o.unreadable > 0:
-		return fmt.Sprintf("owner unknown: %d processes could not be read (run as root)", o.unreadable)
+		return "owner unknown: " + unreadProcesses(o.unreadable)
 	}
 	return "owner unknown: no visible process holds the socket (it ended, or lives behind hidepid or in another pid namespace)"
+}
+
+// unreadProcesses says what it takes to look into the others: in a container root often has not got it.
+func unreadProcesses(n int) string {
+	what := "processes"
+	if n == 1 {
+		what = "process"
+	}
+	return fmt.Sprintf("%d %s could not be read (run as root, with CAP_SYS_PTRACE)", n, what)
 }
 
 // wantedInodes are sockets whose owners are looked for.
@@ -381,11 +390,7 @@ func (r *fdReader) descriptor(fd int) (open bool, err error) {
 	case errno != 0:
 		return false, nil
 	}
-	digits, ok := bytes.CutPrefix(r.link[:min(int(n), len(r.link))], []byte("socket:["))
-	if !ok {
-		return true, nil
-	}
-	inode, ok := procNumber(bytes.TrimSuffix(digits, []byte{']'}), 10)
+	inode, ok := linkedSocket(r.link[:min(int(n), len(r.link))])
 	if hit, wanted := r.walk.want.byInode[inode]; ok && wanted {
 		r.found.inodes = append(r.found.inodes, inode)
 		r.walk.answer(hit.question)

@@ -754,7 +754,7 @@ func TestCloseWaitGroupsByOwner(t *testing.T) {
 	})
 	row := socketRow(t, facts, "close_wait", map[string]string{"count": "2"})
 	expect(t, row, map[string]string{"process": "?", "uid": "0"})
-	if why := row.Cells["process"].Why; !strings.Contains(why, "4 processes could not be read (run as root)") {
+	if why := row.Cells["process"].Why; !strings.Contains(why, "4 processes could not be read (run as root, with CAP_SYS_PTRACE)") {
 		t.Errorf("why: %q", why)
 	}
 	if len(gaps) != 1 || !gaps[0].Notice {
