@@ -1,9 +1,13 @@
 package host
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -204,5 +208,36 @@ func newSockets(t *testing.T, n int) (files []*os.File, inodes []uint32) {
 func closeAll(files []*os.File) {
 	for _, f := range files {
 		f.Close()
+	}
+}
+
+// TestOwnersWithoutTheRightToTrace: root may list the descriptors of others' processes, and without CAP_SYS_PTRACE not look at them.
+func TestOwnersWithoutTheRightToTrace(t *testing.T) {
+	const role = "TCPADVISE_WITHOUT_PTRACE"
+	if pid, err := strconv.Atoi(os.Getenv(role)); err == nil {
+		want := newWantedInodes()
+		want.ask(alone, 1) // no socket's
+		if o := startSearch(t.Context(), thisMachine{}, want).end(newWantedInodes()); o.unreadable == 0 || o.err != nil {
+			t.Errorf("%d unreadable, %v", o.unreadable, o.err)
+		}
+		if err := (&hiddenWalk{}).process(pid); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("hidden sockets: %v", err)
+		}
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root has the right to give up")
+	}
+	other := exec.Command("sleep", "60")
+	other.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer other.Process.Kill()
+	self := exec.Command("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", os.Args[0], "-test.run=^"+t.Name()+"$")
+	self.Env = append(os.Environ(), fmt.Sprintf("%s=%d", role, other.Process.Pid))
+	if out, err := self.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
