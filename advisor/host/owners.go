@@ -81,7 +81,7 @@ func newWantedInodes() *wantedInodes { return &wantedInodes{byInode: map[uint32]
 func (w *wantedInodes) ask(service int, inodes ...uint32) {
 	asked := false
 	for _, inode := range inodes {
-		if inode != 0 && !w.has(inode) {
+		if _, twice := w.byInode[inode]; inode != 0 && !twice {
 			w.byInode[inode], asked = wanted{w.questions, service}, true
 		}
 	}
@@ -89,46 +89,57 @@ func (w *wantedInodes) ask(service int, inodes ...uint32) {
 	w.services = max(w.services, service+1)
 }
 
-func (w *wantedInodes) has(inode uint32) bool { _, ok := w.byInode[inode]; return ok }
-
 // ownerSearch is the search for owners, which runs beside the one who needs them.
 type ownerSearch struct {
-	want  *wantedInodes
-	more  chan *wantedInodes
+	wants chan *wantedInodes
 	found chan *owners
 }
 
-// startSearch looks for the processes that hold the wanted inodes, and then for those that end adds. Each piece of the answer
-// is one line: "pid fds soft cgroup comm inode inode ...", texts quoted, and at last "unreadable N".
-func startSearch(ctx context.Context, t tree, want *wantedInodes) *ownerSearch {
-	s := &ownerSearch{want: want, more: make(chan *wantedInodes, 1), found: make(chan *owners, 1)}
+const maxWants = 4 // of a search: those of listeners, of CLOSE_WAIT, and of destinations
+
+// startSearch looks for the processes that hold the wanted inodes, as they are added. Each piece of the answer is one line:
+// "pid fds soft cgroup comm inode inode ...", texts quoted, and at last "unreadable N".
+func startSearch(ctx context.Context, t tree) *ownerSearch {
+	s := &ownerSearch{wants: make(chan *wantedInodes, maxWants), found: make(chan *owners, 1)}
 	go func() { s.found <- s.run(ctx, t) }()
 	return s
 }
 
-// end adds what is wanted besides, and waits for the owners. It is called once.
-func (s *ownerSearch) end(more *wantedInodes) *owners {
-	s.more <- more
+// add wants more, and does not wait.
+func (s *ownerSearch) add(want *wantedInodes) { s.wants <- want }
+
+// end waits for the owners of all that was wanted. It is called once.
+func (s *ownerSearch) end() *owners {
+	close(s.wants)
 	return <-s.found
 }
 
 func (s *ownerSearch) run(ctx context.Context, t tree) *owners {
-	o := &owners{byInode: make(map[uint32]*owner, len(s.want.byInode))}
-	more := sync.OnceValue(func() *wantedInodes { return <-s.more })
-	if s.want.questions == 0 && more().questions == 0 {
+	o := &owners{byInode: map[uint32]*owner{}}
+	want := s.next()
+	if want == nil {
 		return o
 	}
 	o.err = t.ask("owners", func(emit func([]byte) error) error {
 		w := ownerWalk{bySize: statCountsFDs()}
-		if err := w.find(ctx, s.want, emit); err != nil {
-			return err
-		}
-		if err := w.find(ctx, more(), emit); err != nil {
-			return err
+		for ; want != nil; want = s.next() {
+			if err := w.find(ctx, want, emit); err != nil {
+				return err
+			}
 		}
 		return emit(fmt.Appendf(nil, "unreadable %d\n", w.unreadable))
 	}, o.piece)
 	return o
+}
+
+// next is the next that is wanted; nil where nothing will be any more.
+func (s *ownerSearch) next() *wantedInodes {
+	for want := range s.wants {
+		if want.questions > 0 {
+			return want
+		}
+	}
+	return nil
 }
 
 func (o *owners) piece(p []byte) error {
@@ -207,9 +218,6 @@ type ownerWalk struct {
 // process 1 last: of several holders, who mostly have a socket under the same number, the oldest is the master of workers,
 // but systemd also holds the sockets that it opened for others. It ends when all is answered.
 func (w *ownerWalk) find(ctx context.Context, want *wantedInodes, emit func([]byte) error) error {
-	if want.questions == 0 {
-		return nil
-	}
 	w.begin(want)
 	pids, err := listPIDs()
 	if err != nil {

@@ -41,7 +41,7 @@ func TestOwnersWhileProcessesEnd(t *testing.T) {
 		want := newWantedInodes()
 		want.ask(alone, inode)
 		want.ask(alone, 1) // no socket's: the walk does not end before each process was looked at
-		o := startSearch(t.Context(), thisMachine{}, want).end(newWantedInodes())
+		o := ownersOf(t, want)
 		// Between fork(2) and execve(2) a child holds it too; its number is lower only where numbers have begun anew.
 		if own := o.byInode[inode]; o.err != nil || own == nil || own.pid > os.Getpid() {
 			t.Errorf("owner %+v, %v, want this process", own, o.err)
@@ -116,7 +116,7 @@ func TestFirstHolderIsTheOwner(t *testing.T) {
 	for range 50 {
 		want := newWantedInodes()
 		want.ask(0, inode)
-		o := startSearch(t.Context(), thisMachine{}, want).end(newWantedInodes())
+		o := ownersOf(t, want)
 		if own := o.byInode[inode]; o.err != nil || own == nil || own.pid != first {
 			t.Fatalf("%+v, %v: want process %d", own, o.err, first)
 		}
@@ -158,7 +158,7 @@ func TestSharedSocketsHaveOneOwner(t *testing.T) {
 		for _, inode := range inodes {
 			want.ask(0, inode)
 		}
-		o := startSearch(t.Context(), thisMachine{}, want).end(newWantedInodes())
+		o := ownersOf(t, want)
 		for _, inode := range inodes {
 			if own := o.byInode[inode]; o.err != nil || own == nil || own.pid != first {
 				t.Fatalf("%+v, %v: want process %d for all", own, o.err, first)
@@ -183,7 +183,7 @@ func TestFirstDiallerIsNamed(t *testing.T) {
 		}
 		more := newWantedInodes()
 		more.ask(alone, g.inodes()...)
-		o := startSearch(t.Context(), thisMachine{}, newWantedInodes()).end(more)
+		o := ownersOf(t, newWantedInodes(), more)
 		g.nameDialler(o)
 		if own := o.byInode[g.inode]; o.err != nil || own == nil || own.pid != a || g.uid != 1 {
 			t.Fatalf("%+v, %v, user %d: want process %d", own, o.err, g.uid, a)
@@ -217,7 +217,7 @@ func TestOwnersWithoutTheRightToTrace(t *testing.T) {
 	if pid, err := strconv.Atoi(os.Getenv(role)); err == nil {
 		want := newWantedInodes()
 		want.ask(alone, 1) // no socket's
-		if o := startSearch(t.Context(), thisMachine{}, want).end(newWantedInodes()); o.unreadable == 0 || o.err != nil {
+		if o := ownersOf(t, want); o.unreadable == 0 || o.err != nil {
 			t.Errorf("%d unreadable, %v", o.unreadable, o.err)
 		}
 		if err := (&hiddenWalk{}).process(pid); !errors.Is(err, fs.ErrPermission) {
@@ -240,4 +240,13 @@ func TestOwnersWithoutTheRightToTrace(t *testing.T) {
 	if out, err := self.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+func ownersOf(t *testing.T, wants ...*wantedInodes) *owners {
+	t.Helper()
+	search := startSearch(t.Context(), thisMachine{})
+	for _, want := range wants {
+		search.add(want)
+	}
+	return search.end()
 }

@@ -153,10 +153,10 @@ func newSocketSnapshot(opts socketOptions) *socketSnapshot {
 	return s
 }
 
-// readDiag makes three passes: the listeners, which give each other socket its role; CLOSE_WAIT with tcp_info, which
-// costs three times the bytes; the rest without. LISTEN has a hash of its own and costs nothing; either other pass walks
-// the whole table of connections, so they are left out where sockstat says that it is empty, and else run at once. The
-// owners of what is in CLOSE_WAIT are looked for meanwhile, too.
+// readDiag makes three passes: the listeners, which give each other socket its role; the connections; and, where one of
+// these is in CLOSE_WAIT, all that are, with tcp_info, which costs three times the bytes. LISTEN has a hash of its own and
+// costs nothing; either other pass walks the whole table of connections, so they run at once, and are left out where
+// sockstat says that there is none. Owners are looked for meanwhile, too.
 func (s *socketSnapshot) readDiag(ctx context.Context, t tree, opts socketOptions) error {
 	pass := diagPass{name: "listen", states: maskListen, ext: askInfo | askSkMem}
 	approximate, err := pass.run(ctx, t, func() func(*diagSocket) {
@@ -169,51 +169,72 @@ func (s *socketSnapshot) readDiag(ctx context.Context, t tree, opts socketOption
 	s.approximate = approximate
 	s.suspects = newSuspectSet(s.listeners)
 	s.flows = newFlowSet(s.listeners, s.isSuspected, s.reuseDelay)
+	s.search = startSearch(ctx, t)
+	s.search.add(s.listenerInodes())
 	counts := opts.sockstat
 	if counts != nil && counts.inUse+counts.inUse6+counts.timeWait <= s.listeners.sockets {
 		s.unlooked = true
-		s.search = startSearch(ctx, t, s.wantedInodes())
 		return nil
 	}
-	return s.readConnections(ctx, t, opts.beside)
+	if err := s.readConnections(ctx, t, opts.beside); err != nil {
+		s.search.end()
+		return err
+	}
+	return nil
 }
 
 func (s *socketSnapshot) readConnections(ctx context.Context, t tree, beside func(func(error)) func()) error {
-	suspects := make(chan struct{}) // closed when they are known
+	known := make(chan struct{}) // closed when it is known what is in CLOSE_WAIT
 	var approximate bool
 	var err error
-	do := func(failed error) {
-		defer close(suspects)
-		if err = failed; err == nil {
-			approximate, err = s.readSuspects(ctx, t)
+	var wait func() // nil: there is nothing
+	suspect := func() {
+		if wait != nil {
+			return
 		}
+		wait = beside(func(failed error) {
+			defer close(known)
+			if err = failed; err == nil {
+				approximate, err = s.readSuspects(ctx, t)
+			}
+		})
 	}
-	wait := beside(do)
-	pass := diagPass{name: "others", states: maskOthers}
+	if t.source() == "capture" { // one that was made before CLOSE_WAIT was in the pass of connections says nothing of it there
+		suspect()
+	}
+	pass := diagPass{name: "others", states: maskOthers | maskCloseWait}
 	also, errOthers := pass.run(ctx, t, func() func(*diagSocket) {
-		s.flows = newFlowSet(s.listeners, func(d destination) bool { <-suspects; return s.isSuspected(d) }, s.reuseDelay)
-		return s.flows.add
+		flows := newFlowSet(s.listeners, func(d destination) bool { suspect(); <-known; return s.isSuspected(d) }, s.reuseDelay)
+		s.flows = flows
+		return func(k *diagSocket) {
+			if k.state == stateCloseWait {
+				suspect()
+				return
+			}
+			flows.add(k)
+		}
 	})
-	wait()
-	if err == nil && errOthers != nil {
-		s.search.end(newWantedInodes())
+	if wait != nil {
+		wait()
 	}
 	s.approximate = s.approximate || approximate || also
 	return cmp.Or(err, errOthers)
 }
 
-// readSuspects reads what is in CLOSE_WAIT and starts the search for owners.
+// readSuspects reads what is in CLOSE_WAIT and has the owners looked for. A capture of a host where there was nothing does not
+// have the answer.
 func (s *socketSnapshot) readSuspects(ctx context.Context, t tree) (approximate bool, err error) {
 	pass := diagPass{name: "close-wait", states: maskCloseWait, ext: askInfo}
 	approximate, err = pass.run(ctx, t, func() func(*diagSocket) {
 		s.suspects = newSuspectSet(s.listeners)
 		return s.suspects.add
 	})
-	if err == nil {
-		s.suspects.finish()
-		s.search = startSearch(ctx, t, s.wantedInodes())
+	if err != nil && !errors.Is(err, errNotCaptured) {
+		return approximate, err
 	}
-	return approximate, err
+	s.suspects.finish()
+	s.search.add(s.suspectInodes())
+	return approximate, nil
 }
 
 // isSuspected tells destinations with a connection in CLOSE_WAIT.
@@ -236,14 +257,17 @@ func (s *socketSnapshot) readProc(ctx context.Context, t tree) (bad int, err err
 		walkProcTCP(text, maskOthers, s.flows.add)
 	}
 	s.suspects.finish()
-	s.search = startSearch(ctx, t, s.wantedInodes())
+	s.search = startSearch(ctx, t)
+	s.search.add(s.listenerInodes())
+	s.search.add(s.suspectInodes())
 	return bad, nil
 }
 
 // finish finds owners and groups the suspects by them.
 func (s *socketSnapshot) finish(ctx context.Context, t tree) []advisor.Gap {
 	s.flows.finish(s.suspects)
-	s.owners = s.search.end(s.destinationInodes())
+	s.search.add(s.destinationInodes())
+	s.owners = s.search.end()
 	for i := range s.flows.dialled.rows {
 		s.flows.dialled.rows[i].nameDialler(s.owners)
 	}
@@ -259,31 +283,31 @@ func (s *socketSnapshot) finish(ctx context.Context, t tree) []advisor.Gap {
 	return nil
 }
 
-// wantedInodes are those of listeners and of CLOSE_WAIT: a listener or a destination is a service.
-func (s *socketSnapshot) wantedInodes() *wantedInodes {
+func (s *socketSnapshot) listenerInodes() *wantedInodes {
+	want := newWantedInodes()
+	for i := range s.listeners.all {
+		want.ask(alone, s.listeners.all[i].inode)
+	}
+	return want
+}
+
+// suspectInodes are those in CLOSE_WAIT. A listener or a destination is a service; who holds the listener will hold them.
+func (s *socketSnapshot) suspectInodes() *wantedInodes {
 	want := newWantedInodes()
 	destinations := map[destination]int{}
-	suspected := make([]bool, len(s.listeners.all))
 	for i := range s.suspects.kept {
 		x := &s.suspects.kept[i]
 		service := int(x.listener)
-		if service >= 0 {
-			suspected[service] = true
-		} else {
+		if service < 0 {
 			to := destination{x.remote, x.remotePort}
 			if _, ok := destinations[to]; !ok {
-				destinations[to] = len(suspected) + len(destinations)
+				destinations[to] = len(s.listeners.all) + len(destinations)
 			}
 			service = destinations[to]
 		}
-		want.ask(service, x.inode)
-	}
-	for i := range s.listeners.all {
-		service := alone
-		if suspected[i] {
-			service = i
+		if want.ask(service, x.inode); x.listener >= 0 {
+			want.ask(service, s.listeners.all[x.listener].inode)
 		}
-		want.ask(service, s.listeners.all[i].inode)
 	}
 	return want
 }
@@ -292,9 +316,15 @@ func (s *socketSnapshot) wantedInodes() *wantedInodes {
 func (s *socketSnapshot) destinationInodes() *wantedInodes {
 	want := newWantedInodes()
 	for i := range s.flows.dialled.rows {
-		if g := &s.flows.dialled.rows[i]; g.holding() >= ownedFrom {
-			want.ask(alone, slices.DeleteFunc(g.inodes(), s.search.want.has)...)
+		g := &s.flows.dialled.rows[i]
+		if g.holding() < ownedFrom {
+			continue
 		}
+		inodes := g.inodes()
+		if j, ok := s.suspects.dialled.index[s.flows.dialled.keys[i]]; ok && s.suspects.dialled.rows[j].inode == g.inode {
+			inodes = inodes[:len(inodes)-1] // it is in CLOSE_WAIT, and looked for already
+		}
+		want.ask(alone, inodes...)
 	}
 	return want
 }

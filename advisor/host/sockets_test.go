@@ -649,6 +649,39 @@ func TestReplayAndFallbackAgree(t *testing.T) {
 	compareKnown(t, a, render(proc.Facts()))
 }
 
+// CLOSE_WAIT costs a walk of its own only where something is in it, and a replay knows that as well.
+func TestCloseWaitIsReadWhereThereIsSome(t *testing.T) {
+	t.Parallel()
+	if !inOwnNetns(t) {
+		return
+	}
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	c, s := pair(t, ln)
+	hold(t, c, s)
+	for _, some := range []bool{false, true} {
+		if some {
+			c, s := pair(t, ln)
+			hold(t, s)
+			c.Close()
+			time.Sleep(250 * time.Millisecond)
+		}
+		tape := &scriptTree{answers: map[string]answer{}}
+		var live, replay advisor.Builder
+		collectSockets(t.Context(), tapeRecorder{script: tape}, socketOptions{}, &live)
+		if _, asked := tape.answers["sock_diag/close-wait"]; asked != some {
+			t.Errorf("some in CLOSE_WAIT: %v; asked for: %v", some, asked)
+		}
+		facts := live.Facts()
+		if n := number(t, facts.Scalar("tcp.close_wait")); n != int64(b2i(some)) {
+			t.Errorf("%d in CLOSE_WAIT", n)
+		}
+		collectSockets(t.Context(), tape, socketOptions{}, &replay)
+		if a, b := render(facts), render(replay.Facts()); a != b {
+			t.Errorf("live:\n%s\nreplay:\n%s", a, b)
+		}
+	}
+}
+
 // refusing is this machine under a filter that forbids netlink.
 type refusing struct{ thisMachine }
 
