@@ -166,10 +166,10 @@ type collector func(ctx context.Context, b *advisor.Builder) []advisor.Gap
 // read beside what does not need them.
 func (p *part) collectors() []collector {
 	return slices.Concat([]collector{
-		p.onTree(collectIdentity),
 		p.collectCounters,
-		p.collectParameters,
 		p.startSockets,
+		p.onTree(collectIdentity),
+		p.collectParameters,
 		p.collectSettings,
 		p.collectNamespaces,
 		p.ofMachine(p.onTree(collectProcesses), "processes"),
@@ -465,10 +465,12 @@ func atOnce(do func()) (wait func()) {
 	return func() { <-done }
 }
 
-// socketNeeds is what the socket collector takes from earlier ones.
+// socketNeeds is what the socket collector takes from earlier ones. It begins before the kernel parameters are read, and reads
+// the one that it needs, which kernels before 6.14 do not have.
 func (p *part) socketNeeds(b *advisor.Builder) socketOptions {
 	o := socketOptions{sockstat: socketCounts(b), beside: p.beside}
-	if ms, ok := b.Member("sysctl", "net.ipv4.tcp_tw_reuse_delay").Value.Int(); ok {
+	text, _ := p.tree.read(procSys+"/net/ipv4/tcp_tw_reuse_delay", 64)
+	if ms, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
 		o.reuseDelay = time.Duration(ms) * time.Millisecond
 	}
 	return o
