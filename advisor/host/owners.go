@@ -95,7 +95,7 @@ type ownerSearch struct {
 	found chan *owners
 }
 
-const maxWants = 4 // of a search: those of listeners, of CLOSE_WAIT, and of destinations
+const maxWants = 3 // of a search: those of listeners, of CLOSE_WAIT, and of destinations
 
 // startSearch looks for the processes that hold the wanted inodes, as they are added. Each piece of the answer is one line:
 // "pid fds soft cgroup comm inode inode ...", texts quoted, and at last "unreadable N".
@@ -264,11 +264,11 @@ func (w *ownerWalk) begin(want *wantedInodes) {
 // round looks at several processes at once, for a look waits for memory most of the time. A process that was begun is looked
 // at as far as the round goes though all is answered meanwhile: which of two holders is named must not be chance.
 func (w *ownerWalk) round(ctx context.Context, pids []int, from, to int) []holding {
-	const atOnce = 4
+	const most = 4
 	all := make([]holding, len(pids))
 	var next atomic.Int64
 	var readers sync.WaitGroup
-	for range min(atOnce, runtime.GOMAXPROCS(0), len(pids)) {
+	for range min(most, runtime.GOMAXPROCS(0), len(pids)) {
 		readers.Go(func() {
 			r := fdReader{walk: w, services: map[int]int{}}
 			for w.open.Load() > 0 && ctx.Err() == nil {
